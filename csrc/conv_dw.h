@@ -1,0 +1,170 @@
+// Convolution dW: dw[o][c][r][s] = sum over output pixels p of dy[p][o] * x[input pixel of (p, r, s)][c], a matrix product
+// whose depth is the pixels.
+//
+//   for each block of P pixels:             q = (r, s, c): taps * some channels
+//     im2col x: P x Q, into L2              o [ . . . . . . . . . . ]  sums: O x Q of the chunk, in L2,
+//     pack dy: panels P x MR, into L2         [ . . [tile ] . . . . ]  added to once a block
+//     for each NR columns q, in L1:           [ . . . . . . . . . . ]
+//       for each MR outputs o: the register tile, P deep
+//   at the end: transpose (r, s, c) to (c, r, s); all taps of a channel are in one chunk, so whole lines of dw are written
+//
+// Chunks are blocks of outputs times blocks of channels; where those are few, also ranges of pixels, whose partial sums
+// are added in their order by a second phase. A tile sums at most P products before it is added to the others, which
+// also keeps the rounding error of sums over 10^5 pixels that of sums over a few hundred.
+#pragma once
+
+// Pixels of a block: 256 * NR * 4 bytes of x are 16 KiB of L1 with AVX2.
+static const int64_t BLOCK_PIXELS = 256;
+// Outputs and columns of a chunk: x is packed O / 128 times, dy Q / 288 times.
+static const int64_t CHUNK_OUTPUTS = 128, CHUNK_COLUMNS = 288;
+// A range of pixels long enough to be worth partial sums of its own.
+static const int64_t SPLIT_PIXELS = 512;
+static const int64_t SUM_CHUNK = 8192;  // floats
+
+struct CutDw {
+  int64_t outputs, output_chunks, channels, channel_chunks, splits, pixels;  // of a chunk; pixels of a split
+  int64_t P, Q, ldx, ldq, padded_outputs;  // of a block: rows, columns of x, their strides, outputs in whole tiles
+  int64_t total;                           // floats of dw
+};
+
+static inline int64_t dw_sums(const CutDw& c) { return c.padded_outputs * c.ldq; }
+static inline int64_t dw_rows(const CutDw& c) { return c.P * c.ldx; }
+static inline int64_t dw_panels(const CutDw& c) { return c.P * c.padded_outputs + ROW_SLACK; }
+static inline int64_t dw_bytes(const CutDw& c) {
+  return round_up((dw_sums(c) + dw_rows(c) + dw_panels(c)) * 4 + c.padded_outputs * 8, 64);
+}
+static inline int64_t partial_bytes(const CutDw& c) { return c.splits > 1 ? round_up(c.splits * c.total * 4, 64) : 0; }
+
+static CutDw cut_dw(int64_t G, int64_t O, int64_t C, int64_t taps, int64_t pixels, const Blocking& b) {
+  const int64_t wanted = wanted_chunks(double(G) * O * C * taps * pixels);
+  CutDw cut{};
+  cut.output_chunks = ceil_div(O, CHUNK_OUTPUTS);
+  cut.channel_chunks = ceil_div(C, most(CHUNK_COLUMNS / taps / b.width * b.width, least(b.width, C)));
+  // Few pixels: smaller blocks of outputs. Many: ranges of pixels.
+  const int64_t longest = most(pixels / SPLIT_PIXELS, 1);
+  const int64_t blocks = G * cut.output_chunks * cut.channel_chunks;
+  cut.splits = clamp(wanted / blocks, 1, longest);
+  if (blocks * cut.splits < wanted)
+    cut.output_chunks = clamp(wanted / (blocks / cut.output_chunks * cut.splits), cut.output_chunks, ceil_div(O, 4 * b.mr));
+  cut.outputs = ceil_div(O, cut.output_chunks);
+  cut.output_chunks = ceil_div(O, cut.outputs);
+  cut.channels = least(C, round_up(ceil_div(C, cut.channel_chunks), b.width));
+  cut.channel_chunks = ceil_div(C, cut.channels);
+  cut.pixels = ceil_div(pixels, cut.splits);
+  cut.P = most(ceil_div(cut.pixels, most(ceil_div(cut.pixels, BLOCK_PIXELS), 1)), 1);
+  cut.Q = taps * cut.channels;
+  cut.ldq = round_up(cut.Q, b.nr);
+  cut.ldx = cut.ldq + ROW_SLACK;
+  cut.ldx += cut.ldx / 16 % 2 ? 0 : 16;  // an odd number of lines spreads a column of x over all sets of L1
+  cut.padded_outputs = round_up(cut.outputs, b.mr);
+  cut.total = G * O * C * taps;
+  return cut;
+}
+
+// dy of `count` pixels as panels [tile][pixel][MR]. Whole vectors are copied where that stays inside dy: what a vector
+// writes too much is written again by the next.
+static void pack_dy(const float* dy, int64_t ld, int64_t count, int64_t outputs, const float* end, float* to) {
+  for (int64_t p = 0; p < count; p++, dy += ld) {
+    float* row = to + p * BLOCKING.mr;
+    for (int64_t o = 0; o < outputs; o += BLOCKING.mr, row += count * BLOCKING.mr) {
+      const int64_t n = least(BLOCKING.mr, outputs - o);
+      if (BLOCKING.mr <= WIDTH && dy + o + WIDTH <= end) store(row, load(dy + o));
+      else
+        for (int64_t j = 0; j < n; j += WIDTH) store_part(row + j, load_part(dy + o + j, least(WIDTH, n - j)), least(WIDTH, n - j));
+    }
+  }
+}
+
+// One chunk's operands: the input channels and outputs it covers, and its scratch.
+struct JobDw {
+  Map in;
+  const float *dy, *end;
+  int64_t ld, outputs;
+  float *sums, *x, *panels;
+  int64_t* rows;
+};
+
+static void multiply_dw(const JobDw& job, const CutDw& cut, int64_t count, bool add) {
+  const int64_t Q = job.in.KH * job.in.KW * job.in.C;
+  for (int64_t q = 0; q < Q; q += BLOCKING.nr)
+    for (int64_t o = 0; o < job.outputs; o += BLOCKING.mr) {
+      const int64_t n = least(BLOCKING.mr, job.outputs - o);
+      const Tile tile = {job.panels + o * count, BLOCKING.mr, job.x + q, cut.ldx, count, job.sums + q, job.rows + o,
+                         BLOCKING.nr, nullptr, add, false};
+      if (Q - q <= WIDTH) multiply_rows<BLOCKING.mr, 1, true>(n, tile);
+      else multiply_rows<BLOCKING.mr, NV, true>(n, tile);
+    }
+}
+
+// Sums of pixels begin .. end - 1; zeros where there are none.
+static void sum_dw(const JobDw& job, const CutDw& cut, int64_t begin, int64_t end) {
+  for (int64_t o = 0; o < cut.padded_outputs; o++) job.rows[o] = o * cut.ldq;
+  if (begin >= end) zero_run(job.sums, cut.padded_outputs * cut.ldq);
+  for (int64_t first = begin; first < end; first += cut.P) {
+    const int64_t count = least(cut.P, end - first);
+    im2col(job.in, first, count, 0, job.in.KH * job.in.KW * job.in.C, job.x, cut.ldx);
+    pack_dy(job.dy + first * job.ld, job.ld, count, job.outputs, job.end, job.panels);
+    multiply_dw(job, cut, count, first > begin);
+  }
+}
+
+// A block of sums (o, r, s, c) to its place in dw (o, c, r, s), where rows are `inputs` apart.
+static void write_dw(const JobDw& job, float* dw, int64_t inputs) {
+  const int64_t taps = job.in.KH * job.in.KW, C = job.in.C;
+  for (int64_t o = 0; o < job.outputs; o++) {
+    float* to = dw + o * inputs;
+    const float* from = job.sums + job.rows[o];
+    if (taps > 1) copy_transposed(to, taps, from, C, taps, C);
+    else
+      for (int64_t c = 0; c < C; c += WIDTH) store_part(to + c, load(from + c), least(WIDTH, C - c));
+  }
+}
+
+// The partial sums of all ranges of pixels, added in their order.
+static void add_partials(const CutDw& cut, const float* partial, float* dw, Team& team) {
+  for_chunks(team, ceil_div(cut.total, SUM_CHUNK), [&](int64_t chunk) {
+    const int64_t end = least((chunk + 1) * SUM_CHUNK, cut.total);
+    for (int64_t i = chunk * SUM_CHUNK; i < end; i += WIDTH) {
+      const int64_t n = least(WIDTH, end - i);
+      vf sum = load_part(partial + i, n);
+      for (int64_t s = 1; s < cut.splits; s++) sum += load_part(partial + s * cut.total + i, n);
+      store_part(dw + i, sum, n);
+    }
+  });
+}
+
+static CutDw cut_dw(const Args& a, const Blocking& b) {  // parameters kernel stride padding dilation groups
+  const Tensor &x = a.t[0], &dy = a.t[1];
+  const int64_t G = a.i[10];
+  return cut_dw(G, dy.shape[1] / G, x.shape[1] / G, a.i[0] * a.i[1], dy.shape[0] * dy.shape[2] * dy.shape[3], b);
+}
+
+static int64_t conv2d_dw_scratch(const Args& a, int threads, const Blocking& b) {
+  const CutDw cut = cut_dw(a, b);
+  return partial_bytes(cut) + threads * dw_bytes(cut);
+}
+
+static void conv2d_dw(const Args& a, Team& team) {
+  const Tensor &x = a.t[0], &dy = a.t[1], &dw = a.t[2];
+  const int64_t G = a.i[10], C = x.shape[1] / G, O = dy.shape[1] / G, pixels = rows_of(dy);
+  const CutDw cut = cut_dw(a, BLOCKING);
+  const Map in = forward_map(x, dy, a.i, C);
+  float* partial = reinterpret_cast<float*>(a.scratch);
+  float* sums = reinterpret_cast<float*>(a.scratch + partial_bytes(cut) + team.thread * dw_bytes(cut));
+  float* block = sums + dw_sums(cut);
+  float* panels = block + dw_rows(cut);
+  int64_t* rows = reinterpret_cast<int64_t*>(sums + round_up(dw_sums(cut) + dw_rows(cut) + dw_panels(cut), 2));
+  for_chunks(team, G * cut.splits * cut.output_chunks * cut.channel_chunks, [&](int64_t chunk) {
+    const int64_t o = chunk % cut.output_chunks * cut.outputs, rest = chunk / cut.output_chunks;
+    const int64_t c = rest % cut.channel_chunks * cut.channels, split = rest / cut.channel_chunks % cut.splits;
+    const int64_t group = rest / cut.channel_chunks / cut.splits;
+    JobDw job = {in, dy.f32() + group * O + o, dy.f32() + (pixels - 1) * dy.ld + O * G, dy.ld, least(cut.outputs, O - o),
+                 sums, block, panels, rows};
+    job.in.x += group * C + c;
+    job.in.C = least(cut.channels, C - c);
+    sum_dw(job, cut, split * cut.pixels, least((split + 1) * cut.pixels, pixels));
+    float* to = cut.splits > 1 ? partial + split * cut.total : dw.f32();
+    write_dw(job, to + ((group * O + o) * C + c) * in.KH * in.KW, C * in.KH * in.KW);
+  });
+  if (cut.splits > 1) add_partials(cut, partial, dw.f32(), team);
+}

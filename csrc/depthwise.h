@@ -1,0 +1,76 @@
+// Convolutions of one input and one output channel per group: nothing to multiply as matrices. Forward and dX run over
+// the channels, one vector of them at a time, for each output pixel: a load of x, a load of w and a multiply-add per tap,
+// so at most half the FMA peak; real layers are bound by memory.
+#pragma once
+
+static inline bool is_depthwise(int64_t G, int64_t C, int64_t O) { return G > 1 && C == G && O == G; }
+
+// The weights as (tap, channel): panels hold one channel each, spread over NR lanes.
+static inline int64_t depthwise_bytes(int64_t C, int64_t taps) { return round_up(C * taps * 4, 64); }
+
+// Channels a chunk of the transposition takes: a line of floats, so that no two threads write the same.
+static const int64_t DEPTHWISE_CHANNELS = 16;
+
+static void spread_weights(const float* wp, int64_t taps, int64_t C, float* w, Team& team) {
+  for_chunks(team, ceil_div(C, DEPTHWISE_CHANNELS), [&](int64_t chunk) {
+    const int64_t begin = chunk * DEPTHWISE_CHANNELS, end = least(begin + DEPTHWISE_CHANNELS, C);
+    for (int64_t t = 0; t < taps; t++)
+      for (int64_t c = begin; c < end; c++) w[t * C + c] = wp[(c * taps + t) * BLOCKING.nr];
+  });
+}
+
+// The taps of an axis that fall inside: those j with 0 <= i + j * step < size.
+struct Reach {
+  int64_t begin, end;
+  Reach(int64_t i, int64_t taps, int64_t step, int64_t size)
+      : begin(clamp(ceil_div(-i, step), 0, taps)), end(clamp(ceil_div(size - i, step), begin, taps)) {}
+};
+
+// One output pixel, all channels; w is (tap, C).
+static void depthwise_pixel(const Job& job, const float* w, int64_t C, const float* image, int64_t ih, int64_t iw,
+                            float* y) {
+  const Map& m = job.in;
+  const Reach down(ih, m.KH, m.dh, m.H), across(iw, m.KW, m.dw, m.W);
+  const vf zero = {};
+  for (int64_t c = 0; c < C; c += WIDTH) {
+    const int64_t n = least(C - c, WIDTH);
+    vf sum = {};
+    for (int64_t r = down.begin; r < down.end; r++)
+      for (int64_t s = across.begin; s < across.end; s++) {
+        const float *x = image + ((ih + r * m.dh) * m.W + iw + s * m.dw) * m.ld + c, *wt = w + (r * m.KW + s) * C + c;
+        if (n == WIDTH) sum += load(x) * load(wt);
+        else sum += load_part(x, n) * load_part(wt, n);
+      }
+    if (job.bias) sum += load_part(job.bias + c, n);
+    if (job.activation == RELU) sum = max(zero, sum);
+    if (job.activation == TANH) sum = vtanh(sum);
+    if (job.activation == SIGMOID) sum = vsigmoid(sum);
+    store_part(y + c, sum, n);
+  }
+}
+
+static void depthwise_line(const Job& job, const float* w, int64_t C, int64_t line) {
+  const Map& m = job.in;
+  const int64_t n = line / m.OH, oh = line % m.OH;
+  const float* image = m.x + n * m.H * m.W * m.ld;
+  for (int64_t ow = 0; ow < m.OW; ow++)
+    depthwise_pixel(job, w, C, image, oh * m.sh - m.top, ow * m.sw - m.left,
+                    job.y + ((n * job.YH + job.y0 + oh * job.gh) * job.YW + job.x0 + ow * job.gw) * job.ld);
+}
+
+static void depthwise(const Job& job, int64_t C, char* scratch, Team& team) {
+  float* w = reinterpret_cast<float*>(scratch);
+  spread_weights(job.wp, job.in.KH * job.in.KW, C, w, team);
+  for_chunks(team, job.in.N * job.in.OH, [&](int64_t line) { depthwise_line(job, w, C, line); });
+}
+
+static void depthwise_dx(const Gradient& g, char* scratch, Team& team) {
+  float* w = reinterpret_cast<float*>(scratch);
+  spread_weights(g.a.t[1].f32(), g.KH * g.KW, g.G, w, team);
+  const int64_t lines = g.a.t[0].shape[0] * ceil_div(g.H, g.sh);
+  for_chunks(team, g.phases() * lines, [&](int64_t chunk) {
+    const Job job = g.job(chunk / lines);
+    const int64_t place = (job.wp - g.a.t[1].f32()) / BLOCKING.nr, line = chunk % lines;
+    if (line < job.in.N * job.in.OH) depthwise_line(job, w + place * g.G, g.G, line);
+  });
+}

@@ -1,0 +1,115 @@
+// The matrix product all convolutions and linear layers come down to: a register tile C[MR x NR] += A[MR x depth] B[depth x NR].
+//
+//            b: depth x NR, in L1                    per step of the depth: NR/WIDTH loads of b, MR broadcasts of a and
+//          k | . . . . . . . .                       MR * NR/WIDTH multiply-adds, that is 2 + 6 loads beside 12 FMAs
+//     a: MR  v . . . . . . . .                       with AVX2 (6x16) and 2 + 12 beside 24 with AVX-512 (12x32): the FMA
+//    . . . . [ sum: MR x NR  ]                       pipes, two a cycle, are the limit. 12 and 24 running sums cover
+//    . . . . [ in registers  ]                       their latency of 4 cycles and leave registers for a and b.
+//
+// Aimed for: 90 % of the FMA peak in the inner loop. Reached: see conv.h and conv_dw.h, which own the loops around it.
+#pragma once
+#include "sizes.h"
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
+static inline int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+struct Tile {
+  const float* a;  // row-major: a[i * lda + k]; depth-major: a[k * lda + i]
+  int64_t lda;
+  const float* b;  // b[k * ldb + j], readable to whole vectors
+  int64_t ldb, depth;
+  float* c;
+  const int64_t* rows;  // row i of the tile lies at c + rows[i]
+  int64_t cols;         // how many of the tile's columns exist in c
+  const float* bias;    // one per column, or nullptr
+  bool add, relu;       // add to what c holds; relu last
+};
+
+template <int MR, int NV>
+static inline void finish_tile(const Tile& t, vf (&sum)[MR][NV]) {
+  if (t.bias)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) {
+      const vf bias = load_part(t.bias + j * WIDTH, clamp(t.cols - j * WIDTH, 0, WIDTH));
+#pragma GCC unroll 24
+      for (int i = 0; i < MR; i++) sum[i][j] += bias;
+    }
+  const vf zero = {};
+#pragma GCC unroll 24
+  for (int i = 0; i < MR; i++) {
+    float* c = t.c + t.rows[i];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++, c += WIDTH) {
+      vf v = sum[i][j];
+      if (t.cols >= (j + 1) * WIDTH) {
+        if (t.add) v += load(c);
+        store(c, t.relu ? max(zero, v) : v);
+      } else if (t.cols > j * WIDTH) {
+        const int64_t n = t.cols - j * WIDTH;
+        if (t.add) v += load_part(c, n);
+        store_part(c, t.relu ? max(zero, v) : v, n);
+      }
+    }
+  }
+}
+
+template <int MR, int NV, bool DEPTH_MAJOR>
+static __attribute__((noinline)) void multiply_tile(const Tile& t) {
+  vf sum[MR][NV] = {};
+  const float *a = t.a, *b = t.b;
+  const int64_t lda = t.lda, ldb = t.ldb, step = DEPTH_MAJOR ? lda : 1;
+#pragma GCC unroll 24
+  for (int i = 0; i < MR; i++) __builtin_prefetch(t.c + t.rows[i], 1);
+  for (int64_t k = t.depth; k > 0; k--, a += step, b += ldb) {
+    vf bk[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) bk[j] = load(b + j * WIDTH);
+#pragma GCC unroll 24
+    for (int i = 0; i < MR; i++) {
+      const vf ai = set1(a[DEPTH_MAJOR ? i : i * lda]);
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) sum[i][j] += ai * bk[j];
+    }
+  }
+  finish_tile<MR, NV>(t, sum);
+}
+
+// The tile of `rows` rows, one of the templates 1..MR; whole tiles are asked for first.
+template <int MR, int NV, bool DEPTH_MAJOR>
+static inline void multiply_rows(int64_t rows, const Tile& t) {
+  if constexpr (MR > 1)
+    if (rows < MR) return multiply_rows<MR - 1, NV, DEPTH_MAJOR>(rows, t);
+  multiply_tile<MR, NV, DEPTH_MAJOR>(t);
+}
+
+static const int NV = BLOCKING.nr / STRIATE_WIDTH;
+// A panel with one vector of columns or less (6 outputs of LeNet-5, say) takes taller tiles, to keep the sums many.
+static const int NARROW_MR = 2 * BLOCKING.mr;
+
+// Rows of the next tile of `left`: the last two share what remains, since a tile of few rows cannot hide the latency.
+static inline int64_t tile_rows(int64_t left, int64_t mr) {
+  return left >= 2 * mr ? mr : left > mr ? (left + 1) / 2 : left;
+}
+
+// All rows of a block times one panel; a is row-major.
+static void multiply_panel(Tile t, int64_t rows) {
+  const bool narrow = t.cols <= WIDTH;
+  for (int64_t n; rows > 0; rows -= n, t.a += n * t.lda, t.rows += n) {
+    n = tile_rows(rows, narrow ? NARROW_MR : BLOCKING.mr);
+    if (narrow) multiply_rows<NARROW_MR, 1, false>(n, t);
+    else multiply_rows<BLOCKING.mr, NV, false>(n, t);
+  }
+}
+
+// tanh or sigmoid of rows that have just been written and are still in L1.
+static void activate_rows(float* c, const int64_t* rows, int64_t count, int64_t cols, int64_t activation) {
+  for (int64_t i = 0; i < count; i++)
+    for (int64_t j = 0; j < cols; j += WIDTH) {
+      const int64_t n = least(cols - j, WIDTH);
+      float* p = c + rows[i] + j;
+      const vf v = load_part(p, n);
+      store_part(p, activation == TANH ? vtanh(v) : vsigmoid(v), n);
+    }
+}

@@ -1,0 +1,54 @@
+// The body of every isa_*.cpp: all kernels, compiled for one instruction set inside a namespace of its own. Nothing in
+// it may be shared with another instruction set by the linker, so kernels use no standard-library templates, and the
+// system's headers come before the namespace.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "table.h"
+
+namespace striate::STRIATE_ISA {
+namespace {
+
+// Packed blocks of 192 rows and a depth of 256 stay in an L2 cache of 512 KiB with the panel they meet.
+constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
+
+// clang-format off: each needs those before it.
+#include "vec.h"
+#include "math.h"
+#include "gemm.h"
+#include "conv.h"
+#include "conv_dw.h"
+#include "elementwise.h"
+#include "broadcast.h"
+#include "sum_to.h"
+#include "pool.h"
+#include "pool_grad.h"
+#include "norm.h"
+#include "loss.h"
+#include "shape.h"
+#include "random.h"
+#include "optim.h"
+#include "peak.h"
+// clang-format on
+
+int64_t no_scratch(const Args&, int, const Blocking&) { return 0; }
+
+constexpr KernelFn FUNCTIONS[] = {
+#define KERNEL(name, signature, parameters, scratch) name,
+#include "kernels.inc"
+#undef KERNEL
+};
+
+constexpr ScratchFn SCRATCH[] = {
+#define KERNEL(name, signature, parameters, scratch) scratch,
+#include "kernels.inc"
+#undef KERNEL
+};
+
+}  // namespace
+
+extern const Table TABLE;
+constexpr Table TABLE = {BLOCKING, FUNCTIONS, SCRATCH, fma_peak};
+
+}  // namespace striate::STRIATE_ISA

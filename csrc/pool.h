@@ -1,0 +1,171 @@
+// Max and average pooling over NHWC, vectorised over channels; the gradients are in pool_grad.h.
+//
+// One output pixel at a time, its window's taps read straight from x. The last vector of a pixel ends on channel C, so it
+// may compute a few channels twice. Where C is less than a vector (LeNet-5: 6), a dense tensor is written in whole
+// vectors all the same: what they spill over the next pixel is written again right after, and only the last pixels of a
+// chunk use partial stores, which cost 20 times a whole one on Zen 3.
+#pragma once
+#include "grid.h"
+#include "lanes.h"
+#include "math.h"
+
+struct PoolShape {
+  int64_t N, C, H, W, OH, OW, KH, KW, SH, SW, PH, PW, DH, DW;
+};
+
+// `map` has the size of x, `out` that of y; `i` are the integers from `kernel` on.
+static inline PoolShape pool_shape(const Tensor& map, const Tensor& out, const int64_t* i, bool dilates) {
+  return {map.shape[0], map.shape[1], map.shape[2], map.shape[3], out.shape[2], out.shape[3], i[0], i[1],
+          i[2], i[3], i[4], i[5], dilates ? i[6] : 1, dilates ? i[7] : 1};
+}
+
+struct Span {
+  int64_t begin, end;
+};
+// The taps k of a window starting at `start` whose place start + k * dilation lies in [0, size).
+static inline Span taps_inside(int64_t start, int64_t size, int64_t kernel, int64_t dilation) {
+  if (start >= 0 && start + (kernel - 1) * dilation < size) return {0, kernel};
+  const int64_t begin = start < 0 ? ceil_div(-start, dilation) : 0;
+  return {begin, start >= size ? begin : greater(begin, lesser(kernel, (size - 1 - start) / dilation + 1))};
+}
+
+struct PoolWindow {
+  int64_t oh, ow, pixel;  // the pixel of y
+  const float* x;         // where tap (0, 0) is or would be
+  Span h, w;
+  bool full, wide;        // all taps inside; whole vectors are safe though C is less than one
+};
+
+// Output rows are dealt out; `f` is called for each window of a row from left to right.
+template <class F>
+static inline void each_window(Team& team, const PoolShape& p, const Tensor& x, bool dense, F f) {
+  const int64_t rows = p.N * p.OH, work = p.OW * p.C * lesser(16, p.KH * p.KW);
+  const int64_t per = greater(1, 2 * GRAIN / work);
+  for_chunks(team, ceil_div(rows, per), [&](int64_t chunk) {
+    const float* x_end = x.f32() + (p.N * p.H * p.W - 1) * x.ld + p.C;
+    const int64_t end = lesser(rows, (chunk + 1) * per);
+    for (int64_t row = chunk * per; row < end; row++) {
+      const int64_t n = row / p.OH, oh = row % p.OH, h0 = oh * p.SH - p.PH;
+      const Span h = taps_inside(h0, p.H, p.KH, p.DH);
+      for (int64_t ow = 0; ow < p.OW; ow++) {
+        const int64_t w0 = ow * p.SW - p.PW, pixel = row * p.OW + ow;
+        const Span w = taps_inside(w0, p.W, p.KW, p.DW);
+        const float* first = x.f32() + ((n * p.H + h0) * p.W + w0) * x.ld;
+        const float* last = first + ((h.end - 1) * p.DH * p.W + (w.end - 1) * p.DW) * x.ld;
+        const bool full = h.end - h.begin == p.KH && w.end - w.begin == p.KW;
+        const bool wide = dense && pixel * p.C + WIDTH <= end * p.OW * p.C && last + WIDTH <= x_end;
+        f(PoolWindow{oh, ow, pixel, first, h, w, full, wide});
+      }
+    }
+  });
+}
+
+// f(c, memory) over the channels of a pixel; a channel may be visited twice.
+template <class F>
+static inline void over_channels(int64_t C, bool wide, F f) {
+  if (C < WIDTH && !wide) return f(0, Part{C});
+  for (int64_t c = 0; c + WIDTH <= C; c += WIDTH) f(c, Whole{});
+  if (C < WIDTH) f(0, Whole{});
+  else if (C % WIDTH) f(C - WIDTH, Whole{});
+}
+
+// ---- max
+
+typedef uint8_t v8 __attribute__((vector_size(STRIATE_WIDTH)));
+typedef uint16_t v16 __attribute__((vector_size(STRIATE_WIDTH * 2)));
+template <class T> struct IndexVector;
+template <> struct IndexVector<uint8_t> { typedef v8 type; };
+template <> struct IndexVector<uint16_t> { typedef v16 type; };
+
+template <class T>
+static inline void put_index(T* p, vi index, Whole) {
+  const auto narrow = __builtin_convertvector(index, typename IndexVector<T>::type);
+  __builtin_memcpy(p, &narrow, sizeof narrow);
+}
+template <class T>
+static inline void put_index(T* p, vi index, Part part) {
+  int32_t t[WIDTH];
+  __builtin_memcpy(t, &index, sizeof t);
+  for (int64_t i = 0; i < part.n; i++) p[i] = (T)t[i];
+}
+
+struct Maximum {
+  vf value;
+  vi at;  // kh * KW + kw
+  // The first of equals wins; so does the first NaN, over everything. -Inf never replaces what is there.
+  void meet(vf x, int32_t position) {
+    const vi wins = (x > value) | ((x != x) & (value == value));
+    value = select(wins, x, value);
+    at = (wins & set1i(position)) | (~wins & at);
+  }
+};
+
+// K x K taps known to the compiler when the window is full; K = 0: any window.
+template <int K, class M>
+static inline Maximum max_of_window(const PoolShape& p, const PoolWindow& at, int64_t ld, int64_t c, M m) {
+  const Span h = K ? Span{0, K} : at.h, w = K ? Span{0, K} : at.w;
+  const int64_t KW = K ? K : p.KW;
+  Maximum most{set1(-__builtin_inff()), set1i((int32_t)(lesser(h.begin, p.KH - 1) * KW + lesser(w.begin, KW - 1)))};
+  for (int64_t i = h.begin; i < h.end; i++)
+    for (int64_t j = w.begin; j < w.end; j++)
+      most.meet(m.get(at.x + (i * p.DH * p.W + j * p.DW) * ld + c), (int32_t)(i * KW + j));
+  return most;
+}
+
+template <int K, class T>
+static inline void max_pool_of(Team& team, const PoolShape& p, const Tensor& x, const Tensor& y, const Tensor& index) {
+  T* positions = reinterpret_cast<T*>(index.data);
+  const bool dense = is_flat(y) && (!index || is_flat(index));
+  each_window(team, p, x, dense, [&](const PoolWindow& at) {
+    float* to = y.f32() + at.pixel * y.ld;
+    T* position = positions ? positions + at.pixel * index.ld : nullptr;
+    over_channels(p.C, at.wide, [&](int64_t c, auto m) {
+      const Maximum most = K && at.full ? max_of_window<K>(p, at, x.ld, c, m) : max_of_window<0>(p, at, x.ld, c, m);
+      m.put(to + c, most.value);
+      if (position) put_index(position + c, most.at, m);
+    });
+  });
+}
+
+template <class T>
+static inline void max_pool_by_size(Team& team, const PoolShape& p, const Tensor& x, const Tensor& y, const Tensor& index) {
+  if (p.KH == 2 && p.KW == 2) max_pool_of<2, T>(team, p, x, y, index);
+  else if (p.KH == 3 && p.KW == 3) max_pool_of<3, T>(team, p, x, y, index);
+  else max_pool_of<0, T>(team, p, x, y, index);
+}
+
+static void max_pool(const Args& a, Team& team) {
+  const Tensor &x = a.t[0], &y = a.t[1], &index = a.t[2];
+  const PoolShape p = pool_shape(x, y, a.i, true);
+  if (p.KH * p.KW <= 256) max_pool_by_size<uint8_t>(team, p, x, y, index);
+  else max_pool_by_size<uint16_t>(team, p, x, y, index);
+}
+
+// ---- average
+
+// What the sum is divided by: PyTorch counts the padding it was given, or real pixels only, and never what ceil mode
+// lets a window hang over.
+static inline int64_t positions_counted(int64_t start, int64_t size, int64_t kernel, int64_t padding, bool padding_counts) {
+  const int64_t low = padding_counts ? start : greater(0, start);
+  return greater(1, lesser(start + kernel, padding_counts ? size + padding : size) - low);
+}
+static inline float divisor_of(const PoolShape& p, int64_t oh, int64_t ow, bool padding_counts) {
+  return (float)(positions_counted(oh * p.SH - p.PH, p.H, p.KH, p.PH, padding_counts) *
+                 positions_counted(ow * p.SW - p.PW, p.W, p.KW, p.PW, padding_counts));
+}
+
+static void avg_pool(const Args& a, Team& team) {
+  const Tensor &x = a.t[0], &y = a.t[1];
+  const PoolShape p = pool_shape(x, y, a.i, false);
+  const bool padding_counts = a.i[7] != 0;
+  each_window(team, p, x, is_flat(y), [&](const PoolWindow& at) {
+    float* to = y.f32() + at.pixel * y.ld;
+    const vf divisor = set1(divisor_of(p, at.oh, at.ow, padding_counts));
+    over_channels(p.C, at.wide, [&](int64_t c, auto m) {
+      vf sum = {};
+      for (int64_t i = at.h.begin; i < at.h.end; i++)
+        for (int64_t j = at.w.begin; j < at.w.end; j++) sum += m.get(at.x + (i * p.W + j) * x.ld + c);
+      m.put(to + c, sum / divisor);
+    });
+  });
+}

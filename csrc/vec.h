@@ -1,0 +1,39 @@
+// One vector of WIDTH floats, over the compiler's vector extensions; included inside the namespace of an instruction
+// set, which defines STRIATE_WIDTH (4, 8 or 16) first. Whole-vector operations only: subscripting a lane makes GCC
+// spill every accumulator around it.
+typedef float vf __attribute__((vector_size(STRIATE_WIDTH * 4)));
+typedef int32_t vi __attribute__((vector_size(STRIATE_WIDTH * 4)));
+typedef uint32_t vu __attribute__((vector_size(STRIATE_WIDTH * 4)));
+static const int64_t WIDTH = STRIATE_WIDTH;
+
+static inline vf load(const float* p) { vf v; __builtin_memcpy(&v, p, sizeof v); return v; }
+static inline void store(float* p, vf v) { __builtin_memcpy(p, &v, sizeof v); }
+static inline vf set1(float x) { return x - vf{}; }
+static inline vf max(vf a, vf b) { return a > b ? a : b; }   // b where either is NaN
+static inline vf min(vf a, vf b) { return a < b ? a : b; }
+
+// The first n (0..WIDTH) floats; the rest are zero, and memory behind them is not touched.
+static inline vf load_part(const float* p, int64_t n) {
+#if defined(__AVX512F__) && STRIATE_WIDTH == 16
+  return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(__AVX2__) && STRIATE_WIDTH == 8
+  const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  return (vf)_mm256_maskload_ps(p, (__m256i)(lane < (int32_t)n));
+#else
+  float t[WIDTH] = {};
+  for (int64_t i = 0; i < n; i++) t[i] = p[i];
+  return load(t);
+#endif
+}
+static inline void store_part(float* p, vf v, int64_t n) {
+#if defined(__AVX512F__) && STRIATE_WIDTH == 16
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#elif defined(__AVX2__) && STRIATE_WIDTH == 8
+  const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  _mm256_maskstore_ps(p, (__m256i)(lane < (int32_t)n), (__m256)v);
+#else
+  float t[WIDTH];
+  store(t, v);
+  for (int64_t i = 0; i < n; i++) p[i] = t[i];
+#endif
+}

@@ -1,0 +1,1 @@
+"""striate: convolutional networks on the CPU you have."""

@@ -1,0 +1,81 @@
+"""What each call of a run took: time, bytes and floating-point operations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from striate.engine.place import Plan
+from striate.engine.tape import Call
+from striate.graph import table
+
+
+@dataclass(frozen=True)
+class CallProfile:
+    """One call: its time in ns, the bytes of its tensors, its FLOPs (2 a multiply-accumulate, 1 an element else)."""
+
+    layer: str
+    kernel: str
+    section: str
+    ns: int
+    bytes: int
+    flops: int
+
+
+class Profile:
+    """The calls of one run with their times; prints as a table."""
+
+    def __init__(self, plan: Plan, times: Sequence[int], isa: str, threads: int) -> None:
+        self.isa, self.threads = isa, threads
+        self.calls = [
+            CallProfile(c.path, c.row.name, c.section, ns, _bytes(c), _flops(c))
+            for c, ns in zip(plan.tape.calls, times, strict=True)
+        ]
+
+    @property
+    def ns(self) -> int:
+        return sum(c.ns for c in self.calls)
+
+    def __str__(self) -> str:
+        rows: list[tuple[Any, ...]] = [
+            (c.layer, c.kernel, c.section, f"{c.ns / 1e3:.1f}", c.bytes, c.flops, _rate(c.flops, c.ns),
+             _rate(c.bytes, c.ns))
+            for c in self.calls
+        ]
+        heads = ("layer", "kernel", "section", "us", "bytes", "FLOPs", "GFLOP/s", "GB/s")
+        end = f"{self.ns / 1e6:.3f} ms in {len(self.calls)} calls, isa {self.isa}, threads {self.threads}"
+        return f"{table(heads, rows, right=heads[3:])}\n{end}"
+
+
+def _rate(amount: int, ns: int) -> str:
+    return f"{amount / ns:.2f}" if ns else "-"
+
+
+def _bytes(call: Call) -> int:
+    return sum(b.storage.nbytes for b in (*call.inputs, *call.outputs) if b is not None)
+
+
+def _flops(call: Call) -> int:
+    """2 MACs for the matrix products, else one operation for each element of the largest tensor."""
+    sizes = [math.prod(b.shape) for b in (*call.inputs, *call.outputs) if b is not None]
+    if call.row.name not in MACS:
+        return max(sizes, default=0)
+    tensors = {name.rstrip("?"): b for name, b in call.tensors() if b is not None}
+    return 2 * MACS[call.row.name](tensors, call.params)
+
+
+def _conv2d_macs(t: dict[str, Any], p: dict[str, Any]) -> int:
+    return math.prod(t["y"].shape) * (t["x"].shape[1] // p["groups"]) * math.prod(p["kernel"])
+
+
+def _conv2d_dx_macs(t: dict[str, Any], p: dict[str, Any]) -> int:
+    return math.prod(t["dy"].shape) * (p["in_channels"] // p["groups"]) * math.prod(p["kernel"])
+
+
+def _conv2d_dw_macs(t: dict[str, Any], p: dict[str, Any]) -> int:
+    return math.prod(t["dy"].shape) * (t["x"].shape[1] // p["groups"]) * math.prod(p["kernel"])
+
+
+MACS = {"conv2d_gemm": _conv2d_macs, "conv2d_dx_gemm": _conv2d_dx_macs, "conv2d_dw": _conv2d_dw_macs}

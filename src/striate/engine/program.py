@@ -1,0 +1,183 @@
+"""Program: a placed tape in the hands of the native core, which runs all of it in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from striate.engine.place import ARENA, Plan, place
+from striate.engine.profile import Profile
+from striate.engine.tape import Buffer, Call, Tape
+from striate.errors import DtypeError, NonFiniteError, ShapeError
+from striate.graph import Array, Edits
+from striate.kernels import _native
+from striate.kernels.contract import DENSE
+from striate.kernels.native import DTYPES, encode
+from striate.ops.dispatch import check_targets
+
+Tensor = tuple[int, int, tuple[int, ...], int, int]  # block, offset, shape, ld, dtype code
+
+
+class Arena:
+    """The memory that all programs of a net share: as large as the largest of them asked for."""
+
+    def __init__(self) -> None:
+        self.block: Any = None
+
+    def address(self, nbytes: int) -> int:
+        if self.block is None or self.block.nbytes < nbytes:
+            self.block = None  # the old block goes back before the new one is taken
+            self.block = _native.Block(nbytes)
+        return int(self.block.address)
+
+    def release(self) -> None:
+        self.block = None
+
+
+class Program:
+    """A tape that runs: `run` copies the inputs in, computes, and copies the results out.
+
+    bytes: `plan.peak_bytes` are the states, constants and arena it needs, known before it runs.
+    """
+
+    def __init__(self, tape: Tape, *, isa: str, threads: int, arena: Arena | None = None) -> None:
+        self.isa, self.threads, self.arena = isa, threads, arena or Arena()
+        self.check = os.environ.get("STRIATE_CHECK") == "1"
+        self.fingerprint = tape.fingerprint(isa)
+        self.plan = place(tape, self._scratch_bytes, self.check)
+        self._constants = _native.Block(self.plan.constant_bytes) if self.plan.constant_bytes else None
+        self._fill_constants()
+        self._prelude_seen: tuple[int, int] | None = None
+        self._native = self._bind()
+
+    def run(self, inputs: Mapping[str, Any], profile: bool = False) -> dict[str, Array]:
+        """Fresh arrays of the results. Every input that the tape names must be given, in its exact shape.
+
+        Raises: ShapeError, DtypeError, ConfigError for inputs; NonFiniteError if the loss is not finite: then no
+        state was changed.
+        """
+        plan = self.plan
+        feeds = [self._feed(i.name, inputs[i.name], i.buffer, i.limit) for i in plan.tape.inputs]
+        results = {name: _empty(b) for name, b in plan.tape.outputs.items()}
+        now = (Edits.count, Edits.writes)
+        prelude, self._prelude_seen = now != self._prelude_seen, None
+        arena = self.arena.address(plan.arena_bytes)
+        if self.check:
+            self._poison()
+        stopped = self._native.run(self._addresses(arena), feeds, list(results.values()), prelude, profile)
+        if self.check:
+            self._check_guards()
+        if plan.update_from < len(plan.tape.calls):
+            Edits.writes += 1
+        self._prelude_seen = now
+        if stopped >= 0:
+            raise NonFiniteError(f"{plan.tape.calls[stopped].path}: must be finite, got NaN or infinity")
+        return results
+
+    def profile(self, inputs: Mapping[str, Any]) -> Profile:
+        """One run with the time of every call."""
+        self.run(inputs, profile=True)
+        return Profile(self.plan, self._native.last_profile(), self.isa, self.threads)
+
+    @property
+    def mapped_bytes(self) -> int:
+        """What is really held for this program: states, constants and its part of the arena."""
+        constants = self._constants.nbytes if self._constants else 0
+        arena = self.arena.block.nbytes if self.arena.block else 0
+        return self.plan.state_bytes + constants + arena
+
+    def __str__(self) -> str:
+        return f"{self.plan}\nisa {self.isa}, threads {self.threads}, fingerprint {self.fingerprint}"
+
+    # ---- binding
+
+    def _bind(self) -> Any:
+        plan = self.plan
+        calls = []
+        for call, (offset, nbytes) in zip(plan.tape.calls, plan.scratch, strict=True):
+            tensors = [self._tensor(name, b, call) for name, b in call.tensors()]
+            if call.row.name == "callback":
+                calls.append(("callback", tensors, call.params["function"], len(call.inputs), ARENA, 0, 0))
+                continue
+            ints, floats = encode(call.row, call.params)
+            calls.append((call.row.name, tensors, ints, floats, ARENA, offset, nbytes))
+        inputs = [self._tensor("x", i.buffer) for i in plan.tape.inputs]
+        outputs = [self._tensor("y", b) for b in plan.tape.outputs.values()]
+        sizes = [plan.arena_bytes, plan.constant_bytes, *(s.storage.nbytes for s in plan.states)]
+        return _native.Program(self.isa, self.threads, calls, inputs, outputs, sizes, plan.update_from, plan.prelude)
+
+    def _tensor(self, name: str, b: Buffer | None, call: Call | None = None) -> Tensor | None:
+        if b is None:
+            return None
+        return (*self.plan.places[b.storage], *described(name, b, call))
+
+    def _scratch_bytes(self, call: Call) -> int:
+        if call.row.name == "callback":
+            return 0
+        tensors = [None if b is None else described(name, b, call) for name, b in call.tensors()]
+        return int(_native.scratch(self.isa, call.row.name, tensors, *encode(call.row, call.params), self.threads))
+
+    # ---- running
+
+    def _feed(self, name: str, given: Any, buffer: Buffer, limit: int) -> Array:
+        array = np.asarray(given)
+        if array.dtype != buffer.dtype:
+            if array.dtype.kind in "iu" and buffer.dtype == "int64" or array.dtype.newbyteorder("=") == buffer.dtype:
+                array = array.astype(buffer.dtype)
+            elif array.ndim == 0 and array.dtype.kind in "iuf" and buffer.shape == ():
+                array = array.astype(buffer.dtype)
+            else:
+                raise DtypeError(f"{name}: needs an array of {buffer.dtype}, got {array.dtype}")
+        if array.shape != buffer.shape:
+            raise ShapeError(f"{name}: needs an array of shape {buffer.shape}, got {array.shape}")
+        if limit:
+            check_targets(name, array, limit)
+        return array
+
+    def _addresses(self, arena: int) -> list[int]:
+        constants = self._constants.address if self._constants else 0
+        return [arena, constants, *(s.storage.ctypes.data for s in self.plan.states)]
+
+    def _fill_constants(self) -> None:
+        for storage in self.plan.constants:
+            if isinstance(storage.source, np.ndarray):
+                offset = self.plan.places[storage][1]
+                memory = self._constants.array()[offset : offset + storage.nbytes]
+                memory[:] = np.ascontiguousarray(storage.source).reshape(-1).view(np.uint8)
+
+    def _poison(self) -> None:
+        self.arena.block.array()[:] = 0xFF  # every float32 is NaN: reading what was not written shows
+        for offset, nbytes in self.plan.guards:
+            _native.poison(self.arena.block.address + offset, nbytes)
+
+    def _check_guards(self) -> None:
+        memory = self.arena.block.array()
+        for offset, nbytes in self.plan.guards:
+            _native.unpoison(self.arena.block.address + offset, nbytes)
+            assert (memory[offset : offset + nbytes] == 0xFF).all(), f"a kernel wrote outside its tensors at {offset}"
+
+
+def described(name: str, b: Buffer, call: Call | None = None) -> tuple[tuple[int, ...], int, int]:
+    """(shape, ld, dtype code) as the native core reads it: dense rank 4 tensors carry ld = 0.
+
+    A dense tensor under a name that means NHWC belongs to a pointwise kernel, for which it is one long row.
+    """
+    shape = b.shape
+    dense = b.dense or name.rstrip("?*") in DENSE
+    if len(shape) == 4 and b.dense and call is not None and name.rstrip("?*") not in DENSE:
+        shape = (b.storage.nbytes // np.dtype(b.dtype).itemsize,)
+    ld = 0 if len(shape) == 4 and dense else shape[1] if len(shape) in (2, 4) else shape[-1] if shape else 1
+    return shape, ld, DTYPES[b.dtype]
+
+
+def _empty(b: Buffer) -> Array:
+    """A fresh array for a result: rank 4 lies in memory as NHWC and is seen as NCHW."""
+    if len(b.shape) != 4 or b.dense:
+        return np.empty(b.shape, b.dtype)
+    n, c, h, w = b.shape
+    return np.empty((n, h, w, c), b.dtype).transpose(0, 3, 1, 2)
+
+

@@ -1,0 +1,111 @@
+"""The programs of one net: traced, fused, recorded, chosen and placed once, then kept while the net stays the same."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from striate.engine.choose import choose
+from striate.engine.fuse import fuse
+from striate.engine.program import Arena, Program
+from striate.engine.record import Optimizer, record
+from striate.engine.trace import Loss, Metrics, Network, trace
+from striate.graph import Edits, Graph
+from striate.kernels import native
+from striate.kernels.contract import Spec
+
+KEPT = 8  # programs; the arena is as large as the largest of them
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a program is to do, apart from the batch size. Two equal requests share one trace."""
+
+    image: Spec  # one image: (C, H, W), or (C,)
+    training: bool = False
+    loss: Loss | None = None
+    targets: Spec | None = None  # one image's target
+    metrics: tuple[tuple[str, Any], ...] = ()
+    gradients: bool = False
+    outputs: bool = True  # whether the net's own outputs are results, or only loss and metrics
+    watch: tuple[str, ...] = ()
+    optimizer: Optimizer | None = None
+
+
+class Programs:
+    """Builds programs for a net and keeps the last few; all share one arena.
+
+    While nothing in the process was edited, a kept program is valid at the price of one comparison; after an edit the
+    net's structure is compared, and only a real difference plans again.
+    """
+
+    def __init__(self, net: Network) -> None:
+        self.net = net
+        self.arena = Arena()
+        self._graphs: dict[Request, Graph] = {}
+        self._programs: OrderedDict[Hashable, Program] = OrderedDict()
+        self._seen = -1
+        self._structure: tuple[Any, ...] = ()
+
+    def get(self, request: Request, batch: int) -> Program:
+        """The program of `request` for a batch size."""
+        if self._seen != Edits.count:
+            self._refresh()
+        key = (request, batch, native.default_isa(), native.get_threads())
+        if key in self._programs:
+            self._programs.move_to_end(key)
+            return self._programs[key]
+        program = self._build(request, batch)
+        self._programs[key] = program
+        self._seen = Edits.count  # building makes states of its own (optimiser slots); they edit nothing that was there
+        while len(self._programs) > KEPT:
+            self._programs.popitem(last=False)
+        return program
+
+    def graph(self, request: Request, batch: int) -> Graph:
+        """The graph of `request`, before fusion, for a batch size."""
+        if self._seen != Edits.count:
+            self._refresh()
+        if request not in self._graphs:
+            self._graphs[request] = self._trace(request, batch)
+        graph = self._graphs[request]
+        return graph if graph.inputs[0].shape[0] == batch else graph.rebatch(batch)
+
+    def release(self) -> None:
+        """Gives back the arena and forgets all programs."""
+        self._programs.clear()
+        self._graphs.clear()
+        self.arena.release()
+
+    def _refresh(self) -> None:
+        structure = self.net.structure()
+        if structure != self._structure:
+            self._graphs.clear()
+            self._programs.clear()
+            self._structure = structure
+        self._seen = Edits.count
+
+    def _trace(self, request: Request, batch: int) -> Graph:
+        targets = request.targets and Spec((batch, *request.targets.shape), request.targets.dtype)
+        graph = trace(
+            self.net, Spec((batch, *request.image.shape), request.image.dtype), training=request.training,
+            loss=request.loss, targets=targets, metrics=dict(request.metrics),
+        )
+        for name in request.watch:
+            graph.outputs[f"watch.{name}"] = graph.find(name)
+        return graph
+
+    def _build(self, request: Request, batch: int) -> Program:
+        graph = self.graph(request, batch)
+        if not request.outputs:
+            graph.outputs = {n: v for n, v in graph.outputs.items() if v.shape == () or n.startswith("watch.")}
+        isa, threads = native.default_isa(), native.get_threads()
+        fused = fuse(graph)
+        nr = native.blocking(isa)["nr"]
+        loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
+        tape = record(fused, nr, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
+        return Program(choose(tape, nr), isa=isa, threads=threads, arena=self.arena)
+
+

@@ -1,0 +1,99 @@
+"""What is asked of a net from outside: its value, its loss and gradients, a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from striate.engine.profile import Profile
+from striate.engine.program import Program
+from striate.engine.programs import Programs, Request
+from striate.engine.record import Optimizer
+from striate.engine.trace import Loss, Metrics, unnest
+from striate.errors import DtypeError, ShapeError
+from striate.graph import Array
+from striate.kernels.contract import Spec
+
+
+def evaluate(programs: Programs, x: Any, *, training: bool = False, watch: Sequence[str] = (),
+             seed: int = 0, step: int = 0) -> Any:
+    """net(x) for arrays; with watch= a pair (result, {name: array})."""
+    array = images(x)
+    program = programs.get(Request(image_spec(array), training, watch=tuple(watch)), array.shape[0])
+    results = program.run({"x": array, "seed": np.int64(seed), "step": np.int64(step)})
+    watched = {name: results.pop(f"watch.{name}") for name in watch}
+    graph = programs.graph(Request(image_spec(array), training, watch=tuple(watch)), array.shape[0])
+    y = unnest(graph.nest, list(results.values()))
+    return (y, watched) if watch else y
+
+
+def images(x: Any) -> Array:
+    """`x` as a float32 batch. Raises: DtypeError, ShapeError."""
+    array = np.asarray(x)
+    if array.dtype.newbyteorder("=") != np.float32:
+        raise DtypeError(f"net: needs a float32 array, got {array.dtype}; convert with x.astype(numpy.float32)")
+    if array.ndim not in (2, 4):
+        raise ShapeError(f"net: needs a batch (N, C, H, W) or (N, C), got shape {array.shape}")
+    return array
+
+
+def image_spec(batch: Array) -> Spec:
+    return Spec(batch.shape[1:], str(batch.dtype.newbyteorder("=")))
+
+
+def _targets_spec(targets: Array) -> Spec:
+    return Spec(targets.shape[1:], "float32" if targets.dtype.kind == "f" else "int64")
+
+
+class ValueAndGrad:
+    """Calling it with (x, targets) gives (loss, {parameter path: gradient}); see `value_and_grad`."""
+
+    def __init__(self, programs: Programs, loss: Loss, watch: Sequence[str] = ()) -> None:
+        self.programs, self.loss, self.watch = programs, loss, tuple(watch)
+
+    def program(self, x: Array, targets: Array) -> Program:
+        """The program that a call runs."""
+        request = Request(image_spec(x), True, self.loss, _targets_spec(targets), gradients=True, outputs=False,
+                          watch=self.watch)
+        return self.programs.get(request, x.shape[0])
+
+    def __call__(self, x: Any, targets: Any, *, seed: int = 0, step: int = 0) -> tuple[Any, ...]:
+        array, wanted = images(x), np.asarray(targets)
+        program = self.program(array, wanted)
+        feeds = {"x": array, "targets": wanted, "seed": np.int64(seed), "step": np.int64(step)}
+        results = program.run(feeds)
+        grads = {name[5:]: g for name, g in results.items() if name.startswith("grad.")}
+        watched = {name: results[f"watch.{name}"] for name in self.watch}
+        value = float(results["loss"])
+        return (value, grads, watched) if self.watch else (value, grads)
+
+
+class TrainingStep:
+    """Calling it with (x, targets) runs forward, loss, backward and updates in one native call.
+
+    Returns {"loss": float, metric: float, ...}. Raises: NonFiniteError; then no state was changed.
+    """
+
+    def __init__(self, programs: Programs, loss: Loss, optimizer: Optimizer, metrics: Metrics | None = None) -> None:
+        self.programs, self.loss, self.optimizer = programs, loss, optimizer
+        self.metrics = tuple((metrics or {}).items())
+
+    def program(self, x: Array, targets: Array) -> Program:
+        """The program that a call runs."""
+        request = Request(image_spec(x), True, self.loss, _targets_spec(targets), self.metrics, outputs=False,
+                          optimizer=self.optimizer)
+        return self.programs.get(request, x.shape[0])
+
+    def __call__(self, x: Array, targets: Array, *, lr: float, step: int, seed: int = 0) -> dict[str, float]:
+        program = self.program(x, targets)
+        results = program.run(self._feeds(x, targets, lr, step, seed))
+        return {name: float(value) for name, value in results.items()}
+
+    def profile(self, x: Array, targets: Array, *, lr: float, step: int = 1, seed: int = 0) -> Profile:
+        """One step with the time of every call; it trains like any other."""
+        return self.program(x, targets).profile(self._feeds(x, targets, lr, step, seed))
+
+    def _feeds(self, x: Array, targets: Array, lr: float, step: int, seed: int) -> dict[str, Any]:
+        return {"x": x, "targets": targets, "lr": np.float32(lr), "step": np.int64(step), "seed": np.int64(seed)}

@@ -1,0 +1,55 @@
+"""How a kernel that is a definition (conv2d) is computed by kernels that are algorithms (pack, then multiply).
+
+Each function has the parameters of the row it lowers and is written against a kernel set `k`, so the same lines serve
+an array at once (k = native) and a tape (k = recorder). `k.nr` is the panel width of the chosen instruction set. The
+choice of algorithm is a function of the problem, the instruction set and the precision alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from striate.kernels.contract import Shape
+
+Kernels = Any  # a kernel set; the contract test, not the type checker, holds its signatures
+
+
+def conv2d(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
+           activation: int) -> Any:
+    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.nr)
+    return k.conv2d_gemm(x, wp, b, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
+                         dilation=dilation, groups=groups, activation=activation)
+
+
+def conv2d_dx(k: Kernels, dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
+              groups: int) -> Any:
+    wp = k.pack_filters(w, groups=groups, for_dx=1, stride=stride, dilation=dilation, nr=k.nr)
+    return k.conv2d_dx_gemm(dy, wp, in_channels=w.shape[1] * groups, size=size, kernel=w.shape[2:], stride=stride,
+                            padding=padding, dilation=dilation, groups=groups)
+
+
+# A linear layer is the 1x1 convolution of a 1x1 map: the same panels and the same loop.
+
+def linear(k: Kernels, x: Any, w: Any, b: Any, *, activation: int) -> Any:
+    y = conv2d(k, _as_map(x), _as_map(w), b, **_ONE, activation=activation)
+    return y.reshape(x.shape[0], w.shape[0])
+
+
+def linear_dx(k: Kernels, dy: Any, w: Any) -> Any:
+    dx = conv2d_dx(k, _as_map(dy), _as_map(w), size=(1, 1), **_ONE)
+    return dx.reshape(dy.shape[0], w.shape[1])
+
+
+def linear_dw(k: Kernels, x: Any, dy: Any) -> Any:
+    dw = k.conv2d_dw(_as_map(x), _as_map(dy), kernel=(1, 1), **_ONE)
+    return dw.reshape(dy.shape[1], x.shape[1])
+
+
+_ONE: dict[str, Any] = dict(stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1)
+
+
+def _as_map(x: Any) -> Any:
+    return x.reshape(*x.shape, 1, 1)
+
+
+LOWERINGS = {f.__name__: f for f in (conv2d, conv2d_dx, linear, linear_dx, linear_dw)}

@@ -1,0 +1,88 @@
+"""Batch normalisation in two halves: the statistics of a batch, and scaling and shifting by any statistics.
+
+    mean = sum x / n      var = sum (x - mean)^2 / n      xhat = (x - mean) / sqrt(var + eps)      y = gamma xhat + beta
+
+with sums over everything but the channels, n values each. Absent gamma is 1, absent beta 0.
+Ref: Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from striate.kernels.reference.arrays import Array, all_but_channels, over_channels
+
+
+def channel_sum(x: Array) -> Array:
+    return x.sum(axis=all_but_channels(x))
+
+
+def batch_moments(x: Array) -> tuple[Array, Array, Array]:
+    """Mean, variance, and the unbiased variance var * n / (n - 1) that running statistics keep.
+
+    Shapes: x (N, C) or (N, C, H, W) -> (C,) each; zeros for an empty batch.
+    """
+    n = _count(x)
+    mean = channel_sum(x) / max(n, 1)
+    squares = channel_sum(np.square(x - over_channels(mean, x)))
+    return mean, squares / max(n, 1), squares / max(n - 1, 1)
+
+
+def batch_moments_dx(x: Array, mean: Array, dmean: Array | None, dvar: Array | None, dunbiased: Array | None) -> Array:
+    """What the gradients of the statistics add to that of x; the deviations sum to zero, so var sends none through mean."""
+    n = _count(x)
+    dx = np.zeros_like(x)
+    if dmean is not None:
+        dx += over_channels(dmean, x) / max(n, 1)
+    deviation = x - over_channels(mean, x)
+    if dvar is not None:
+        dx += 2 * deviation * over_channels(dvar, x) / max(n, 1)
+    if dunbiased is not None:
+        dx += 2 * deviation * over_channels(dunbiased, x) / max(n - 1, 1)
+    return dx
+
+
+def scale_shift(x: Array, mean: Array, var: Array, gamma: Array | None, beta: Array | None, *, eps: float) -> Array:
+    """gamma * xhat + beta."""
+    y = over_channels(_factor(var, gamma, eps), x) * (x - over_channels(mean, x))
+    return y if beta is None else y + over_channels(beta, x)
+
+
+def scale_shift_sums(x: Array, dy: Array, mean: Array, var: Array, *, eps: float) -> tuple[Array, Array]:
+    """The sums of dy and of dy * xhat: the gradients of beta and gamma, and all that dx needs to know of the batch."""
+    xhat = scale_shift(x, mean, var, None, None, eps=eps)
+    return channel_sum(dy), channel_sum(dy * xhat)
+
+
+def scale_shift_dx(dy: Array, var: Array, gamma: Array | None, *, eps: float) -> Array:
+    """The gradient of x with the statistics held still."""
+    return over_channels(_factor(var, gamma, eps), dy) * dy
+
+
+def scale_shift_dstats(sum_dy: Array, sum_dy_xhat: Array, var: Array, gamma: Array | None, *,
+                       eps: float) -> tuple[Array, Array]:
+    """The gradients of mean and var, from y = gamma (x - mean) (var + eps)^(-1/2) + beta."""
+    factor = _factor(var, gamma, eps)
+    return -factor * sum_dy, -factor * sum_dy_xhat / (2 * np.sqrt(var + eps))
+
+
+def fold_norm(w: Array, b: Array | None, mean: Array, var: Array, gamma: Array | None, beta: Array | None, *,
+              eps: float) -> tuple[Array, Array]:
+    """Filters and bias that do what (w, b) followed by the normalisation does."""
+    factor = _factor(var, gamma, eps)
+    b2 = (-mean if b is None else b - mean) * factor
+    return w * factor.reshape(-1, *[1] * (w.ndim - 1)), b2 if beta is None else b2 + beta
+
+
+def lerp(old: Array, new: Array, *, weight: float) -> Array:
+    """The point `weight` of the way from old to new."""
+    return old + weight * (new - old)
+
+
+def _factor(var: Array, gamma: Array | None, eps: float) -> Array:
+    rstd = 1 / np.sqrt(var + eps)
+    return rstd if gamma is None else gamma * rstd
+
+
+def _count(x: Array) -> int:
+    return x.size // x.shape[1]

@@ -1,0 +1,199 @@
+"""Module: a network or a layer, a tree of states and of the operations that its `forward` applies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from striate.engine.programs import Programs, Request
+from striate.engine.step import ValueAndGrad, evaluate
+from striate.engine.trace import Loss
+from striate.errors import ConfigError, ShapeError, unknown_name
+from striate.graph import Array, Edits, Graph, State, Value
+from striate.kernels.contract import Shape, Spec
+
+
+class Module:
+    """Subclass it, set layers and states as attributes, and write `forward(self, x)` with operations on x.
+
+    Calling it on an array traces, plans and runs: `net(x)` evaluates, `net(x, training=True)` trains batch statistics
+    and drops out. Setting an attribute is noticed: the next call plans again if the network became another one.
+    """
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_programs", None)
+
+    def forward(self, x: Any) -> Any:
+        """What the module computes from `x`, in operations."""
+        raise NotImplementedError(f"{type(self).__name__}: forward is not written")
+
+    def __call__(self, x: Any, /, *, training: bool = False, watch: Sequence[str] = (), seed: int = 0,
+                 step: int = 0) -> Any:
+        if isinstance(x, Value):
+            return self._trace(x)
+        return evaluate(self.programs, x, training=training, watch=watch, seed=seed, step=step)
+
+    def _trace(self, x: Value) -> Any:
+        graph = x.graph
+        path = graph.paths.get(id(self), graph.path)
+        with graph.scope(path, type(self).__name__):
+            return self.forward(x)
+
+    # ---- the tree
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        old = self.__dict__.get(name)
+        if isinstance(old, State) and not isinstance(value, State | None):
+            old.assign(value)
+            return
+        object.__setattr__(self, name, value)
+        Edits.advance()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        Edits.advance()
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of the modules directly inside."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                yield from ((f"{name}.{i}", m) for i, m in enumerate(value) if isinstance(m, Module))
+
+    def modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """(path, module) of this module and all inside; a shared one appears under its first path only."""
+        yield from self._walk(prefix, set())
+
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield prefix, self
+        for name, child in self.children():
+            yield from child._walk(f"{prefix}.{name}" if prefix else name, seen)
+
+    def module_paths(self) -> dict[int, str]:
+        """id of each module -> its path."""
+        self.states()
+        return {id(module): path for path, module in self.modules()}
+
+    def states(self) -> dict[str, State]:
+        """Path -> state of everything inside that outlives a run."""
+        found: dict[str, State] = {}
+        for prefix, module in self.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, State) and value not in found.values():
+                    value.path = f"{prefix}.{name}" if prefix else name
+                    found[value.path] = value
+        for state in found.values():
+            if state.pending:
+                state.initialize()
+        return found
+
+    def initialize(self, seed: int = 0) -> Module:
+        """Draws all initial weights anew, each keyed by (seed, its path)."""
+        for state in self.states().values():
+            state.initialize(seed)
+        return self
+
+    def parameters(self) -> dict[str, State]:
+        """Path -> state of what is trained (or was, before `freeze`): everything but statistics."""
+        return {path: s for path, s in self.states().items() if s.parameter}
+
+    def structure(self) -> tuple[Any, ...]:
+        """What decides the trace: paths, classes, arguments and the identity of states."""
+        return tuple((path, type(m), *_arguments(m)) for path, m in self.modules())
+
+    # ---- programs
+
+    @property
+    def programs(self) -> Programs:
+        if getattr(self, "_programs", None) is None:
+            object.__setattr__(self, "_programs", Programs(self))
+        found: Programs = self._programs  # type: ignore[has-type]  # set through object.__setattr__
+        return found
+
+    def graph(self, input_shape: Shape, *, training: bool = False, batch: int = 1) -> Graph:
+        """The graph for images of (C, H, W), before fusion."""
+        return self.programs.graph(Request(Spec(tuple(input_shape)), training), batch)
+
+    def release(self) -> None:
+        """Gives back the memory of all programs; the next call plans again."""
+        self.programs.release()
+
+    # ---- states from outside
+
+    @contextmanager
+    def edit(self) -> Iterator[dict[str, Array]]:
+        """Writable arrays of all states, path -> array, for the length of a with block."""
+        arrays = {path: s.storage.view() for path, s in self.states().items()}
+        try:
+            yield arrays
+        finally:
+            for array in arrays.values():
+                array.flags.writeable = False
+            Edits.advance()
+
+    def load(self, arrays: dict[str, Array]) -> None:
+        """Copies every array into the state of its path; all are checked before the first is copied.
+
+        Raises: UnknownName, ConfigError for missing or surplus paths, ShapeError for another shape.
+        """
+        states = self.states()
+        for path, array in arrays.items():
+            if path not in states:
+                raise unknown_name("load", "state", path, states)
+            if np.shape(array) != states[path].shape:
+                raise ShapeError(f"load: {path} needs shape {states[path].shape}, got {np.shape(array)}")
+        missing = sorted(states.keys() - arrays.keys())
+        if missing:
+            raise ConfigError(f"load: needs an array for every state, missing {', '.join(missing[:5])}")
+        for path, array in arrays.items():
+            states[path].assign(array)
+
+    def freeze(self, frozen: bool = True) -> Module:
+        """Stops (or resumes) the training of all parameters inside; their gradients are no longer computed."""
+        for state in self.parameters().values():
+            state.trainable = not frozen
+        Edits.advance()
+        return self
+
+    def __repr__(self) -> str:
+        inner = [f"  ({name}): {child!r}".replace("\n", "\n  ") for name, child in self.children()]
+        body = "\n".join(["", *inner, ""]) if inner else ""
+        return f"{type(self).__name__}({self.extra_repr()}{body})"
+
+    def extra_repr(self) -> str:
+        """The arguments, as they would be written."""
+        return ""
+
+
+def _arguments(module: Module) -> Iterator[Any]:
+    for name, value in vars(module).items():
+        if isinstance(value, Module) or name == "_programs":
+            continue
+        if isinstance(value, State):
+            yield name, id(value), value.trainable
+        elif isinstance(value, list | tuple) and any(isinstance(v, Module) for v in value):
+            yield name, len(value)
+        elif isinstance(value, np.ndarray):
+            yield name, value.shape, value.tobytes()
+        else:
+            yield name, value if isinstance(value, str | int | float | tuple | None) else id(value)
+
+
+def value_and_grad(net: Module, loss: Loss, watch: Sequence[str] = ()) -> ValueAndGrad:
+    """A function (x, targets) -> (loss, {parameter path: gradient}); with watch= also {name: array}.
+
+    `loss(outputs, targets)` gives a scalar Value, as ops.cross_entropy does. States are not changed, except batch
+    statistics, which training moves.
+    >>> step = value_and_grad(net, ops.cross_entropy)
+    >>> loss, grads = step(x, targets)
+    """
+    if not isinstance(net, Module):
+        raise ConfigError(f"value_and_grad: needs a Module, got {type(net).__name__}")
+    return ValueAndGrad(net.programs, loss, watch)

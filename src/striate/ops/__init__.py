@@ -1,0 +1,18 @@
+"""Every operation of a network: on arrays it computes at once, on Values it is traced."""
+
+from striate.ops.activation import dropout, log_softmax, relu, sigmoid, softmax, tanh
+from striate.ops.arithmetic import add, clip, div, mul, sub
+from striate.ops.callback import callback
+from striate.ops.conv import conv2d, linear
+from striate.ops.fused import conv2d_norm_op, linear_norm_op  # noqa: F401  # registers what fuse writes
+from striate.ops.loss import count_correct, cross_entropy, mse_loss
+from striate.ops.norm import batch_norm, lerp
+from striate.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d, pool2d
+from striate.ops.reduce import mean, sum
+from striate.ops.shape import concat, flatten, pad, reshape, slice, split
+
+__all__ = [
+    "add", "avg_pool2d", "batch_norm", "callback", "clip", "concat", "conv2d", "count_correct", "cross_entropy", "div",
+    "dropout", "flatten", "global_avg_pool2d", "lerp", "linear", "log_softmax", "max_pool2d", "mean", "mse_loss", "mul",
+    "pad", "pool2d", "relu", "reshape", "sigmoid", "slice", "softmax", "split", "sub", "sum", "tanh",
+]

@@ -1,0 +1,48 @@
+"""Schedules: what the learning rate is multiplied by, as a function of the step.
+
+A schedule is a function (step, total) -> factor with steps counted from 0; `warmup` steps rise linearly to 1 first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from striate.errors import ConfigError
+from striate.ops.arguments import integer, number
+
+Schedule = Callable[[int, int], float]
+
+
+def constant(warmup: int = 0) -> Schedule:
+    """Always 1."""
+    return _warmed(warmup, lambda step, total: 1.0)
+
+
+def step(milestones: Sequence[float], gamma: float = 0.1, warmup: int = 0) -> Schedule:
+    """gamma to the number of milestones passed; a milestone is a fraction of the whole training, as 0.5 and 0.75."""
+    marks = [number("step", "milestones", m, 0.0, 1.0) for m in milestones]
+    factor = number("step", "gamma", gamma, 0.0, 1.0)
+    return _warmed(warmup, lambda step, total: factor ** sum(step >= m * total for m in marks))
+
+
+def cosine(warmup: int = 0, floor: float = 0.0) -> Schedule:
+    """Half a cosine from 1 down to `floor`. Ref: Loshchilov and Hutter 2017, arXiv 1608.03983, eq. 5."""
+    low = number("cosine", "floor", floor, 0.0, 1.0)
+
+    def factor(step: int, total: int) -> float:
+        done = (step - warmup) / max(total - warmup, 1)
+        return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+    return _warmed(warmup, factor)
+
+
+def _warmed(warmup: int, after: Schedule) -> Schedule:
+    rising = integer("schedule", "warmup", warmup, 0)
+
+    def factor(step: int, total: int) -> float:
+        if total and rising >= total:
+            raise ConfigError(f"schedule: warmup must be shorter than the training of {total} steps, got {rising}")
+        return (step + 1) / (rising + 1) if step < rising else after(step, total)
+
+    return factor

@@ -1,0 +1,353 @@
+"""THE table: one line a case. A row of an operation drives its shape rule, forward, gradient, native kernels, cost and
+errors; a row of a kernel (`Call`) is for the kernels that no operation calls.
+
+A tuple under a tensor's name is the shape of random numbers; anything else is passed as it stands. `layout` names how
+the arrays lie in memory, `data` what is in them. New operation: add rows, not functions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from striate import ops
+from striate.errors import ConfigError, DtypeError, ShapeError
+from striate.kernels.contract import ROWS
+
+TENSORS = {"conv2d": "x w b", "linear": "x w b", "batch_norm": "x running_mean running_var weight bias",
+           "add": "a b", "sub": "a b", "mul": "a b", "div": "a b", "concat": "values", "lerp": "old new",
+           "cross_entropy": "logits targets weight", "count_correct": "logits targets", "mse_loss": "x target"}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One call of a public operation."""
+
+    op: str
+    error: type[Exception] | None = None
+    match: str = ""
+    layout: str = "plain"
+    data: str = "normal"
+    given: dict[str, Any] = field(default_factory=dict)
+
+    def __init__(self, op: str, *, error: Any = None, match: str = "", layout: str = "plain", data: str = "normal",
+                 **given: Any) -> None:
+        for name, value in dict(op=op, error=error, match=match, layout=layout, data=data, given=given).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        names = TENSORS.get(self.op, "x").split()
+        return {name: self.given[name] for name in names if name in self.given}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {name: value for name, value in self.given.items() if name not in self.tensors}
+
+    def __str__(self) -> str:
+        words = [f"{k}={short(v)}" for k, v in self.given.items()]
+        words += [getattr(self, k) for k, usual in (("layout", "plain"), ("data", "normal"))
+                  if getattr(self, k) != usual]
+        return f"{self.op}({' '.join(words)})".replace(", ", ",")[:100]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a kernel."""
+
+    kernel: str
+    given: dict[str, Any] = field(default_factory=dict)
+
+    def __init__(self, kernel: str, **given: Any) -> None:
+        object.__setattr__(self, "kernel", kernel)
+        object.__setattr__(self, "given", given)
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        return {name.rstrip("?"): self.given.get(name.rstrip("?")) for name in ROWS[self.kernel].inputs}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {name: value for name, value in self.given.items() if name not in self.tensors}
+
+    def __str__(self) -> str:
+        return f"{self.kernel}({' '.join(f'{k}={short(v)}' for k, v in self.given.items())})".replace(", ", ",")[:100]
+
+
+def short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}" if value.ndim else str(value)
+    return getattr(value, "__name__", None) or str(value)
+
+
+LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 66)  # around the vector widths 4, 8 and 16
+LAYOUTS = ("strided", "reversed", "fortran", "channels_last", "misaligned", "odd_bytes", "readonly", "big_endian",
+           "repeated")
+NAN, INF = float("nan"), float("inf")
+
+CONVOLUTION = [
+    Case("conv2d", x=(2, 4, 9, 7), w=(6, 2, 3, 3), b=(6,), stride=(2, 1), padding=1, groups=2),
+    Case("conv2d", x=(1, 1, 1, 1), w=(1, 1, 1, 1)),
+    Case("conv2d", x=(2, 3, 8, 8), w=(4, 3, 3, 3)),
+    Case("conv2d", x=(1, 3, 5, 6), w=(2, 3, 5, 6), b=(2,)),
+    Case("conv2d", x=(2, 3, 7, 7), w=(5, 3, 2, 4), padding=(1, 2)),
+    Case("conv2d", x=(2, 3, 9, 9), w=(4, 3, 3, 3), padding="same"),
+    Case("conv2d", x=(2, 3, 6, 6), w=(4, 3, 4, 2), padding="same", dilation=(1, 3)),
+    Case("conv2d", x=(2, 3, 6, 5), w=(4, 3, 3, 3), padding=((2, 0), (0, 1))),
+    Case("conv2d", x=(2, 3, 6, 5), w=(4, 3, 2, 2), padding=((0, 3), (4, 0))),
+    Case("conv2d", x=(2, 3, 9, 11), w=(4, 3, 1, 1), stride=3),
+    Case("conv2d", x=(2, 3, 9, 11), w=(4, 3, 2, 2), stride=(3, 4), padding=1),
+    Case("conv2d", x=(1, 3, 23, 23), w=(4, 3, 11, 11), stride=4, padding=2),
+    Case("conv2d", x=(1, 3, 14, 14), w=(8, 3, 7, 7), b=(8,), stride=2, padding=3),
+    Case("conv2d", x=(2, 3, 9, 9), w=(4, 3, 3, 3), dilation=2),
+    Case("conv2d", x=(1, 2, 13, 11), w=(3, 2, 3, 2), dilation=(3, 5), stride=(2, 3), padding=(3, 2)),
+    Case("conv2d", x=(1, 2, 12, 12), w=(3, 2, 3, 3), dilation=2, stride=2, padding=2),
+    Case("conv2d", x=(1, 2, 12, 12), w=(3, 2, 3, 3), dilation=2, stride=4, padding=3),
+    Case("conv2d", x=(2, 6, 5, 5), w=(6, 1, 3, 3), groups=6, padding=1),
+    Case("conv2d", x=(2, 6, 5, 5), w=(12, 1, 3, 3), b=(12,), groups=6, stride=2),
+    Case("conv2d", x=(2, 9, 5, 5), w=(6, 3, 2, 2), groups=3),
+    Case("conv2d", x=(2, 3, 5, 5), w=(4, 3, 3, 3), b=(4,), flip=True),
+    Case("conv2d", x=(2, 4, 6, 5), w=(4, 2, 3, 2), groups=2, stride=2, padding=1, flip=True),
+    Case("conv2d", x=(2, 3, 4, 4), w=(4, 3, 3, 3), padding=5),
+    Case("conv2d", x=(1, 2, 1, 9), w=(3, 2, 1, 5), padding=(0, 2)),
+    Case("conv2d", x=(1, 2, 9, 1), w=(3, 2, 5, 1), padding=(2, 0)),
+    Case("conv2d", x=(0, 3, 8, 8), w=(4, 3, 3, 3), b=(4,)),
+    Case("conv2d", x=(0, 4, 8, 8), w=(4, 2, 1, 1), groups=2, stride=2),
+    Case("conv2d", x=(3, 1, 28, 28), w=(6, 1, 5, 5), b=(6,), padding=2),
+    Case("conv2d", x=(1, 20, 3, 3), w=(300, 20, 1, 1)),
+    Case("conv2d", x=(1, 300, 3, 3), w=(5, 300, 3, 3), padding=1),
+    *(Case("conv2d", x=(1, c, 4, 3), w=(41 - c, c, 3, 3), b=(41 - c,), padding=1) for c in range(1, 41)),
+    *(Case("conv2d", x=(2, c, 3, 5), w=(c, c, 1, 1)) for c in LENGTHS),
+    *(Case("conv2d", x=(1, c, 5, 4), w=(c, 1, 3, 3), groups=c, padding=1) for c in LENGTHS),
+    *(Case("conv2d", x=(1, 2, 3, length), w=(3, 2, 2, 3), padding=1) for length in LENGTHS),
+    *(Case("conv2d", x=(3, 3, 6, 5), w=(4, 3, 3, 2), b=(4,), layout=layout) for layout in LAYOUTS),
+    Case("conv2d", x=(1, 2, 7, 7), w=(3, 2, 3, 3), padding=1, data="one_nan"),
+    Case("conv2d", x=(1, 2, 7, 7), w=(3, 2, 3, 3), stride=2, data="one_inf"),
+    Case("linear", x=(4, 7), w=(5, 7), b=(5,)),
+    Case("linear", x=(1, 1), w=(1, 1)),
+    Case("linear", x=(0, 7), w=(5, 7), b=(5,)),
+    Case("linear", x=(3, 400), w=(10, 400), b=(10,)),
+    Case("linear", x=(70, 3), w=(2, 3)),
+    *(Case("linear", x=(3, c), w=(67 - c, c), b=(67 - c,)) for c in LENGTHS),
+    *(Case("linear", x=(4, 9), w=(5, 9), b=(5,), layout=layout) for layout in LAYOUTS),
+]
+
+POOLING = [
+    Case("max_pool2d", x=(2, 3, 8, 8), kernel_size=2),
+    Case("max_pool2d", x=(2, 3, 7, 9), kernel_size=(3, 2), stride=(2, 1)),
+    Case("max_pool2d", x=(2, 3, 7, 7), kernel_size=3, stride=2, padding=1),
+    Case("max_pool2d", x=(2, 3, 7, 7), kernel_size=3, stride=2, ceil_mode=True),
+    Case("max_pool2d", x=(2, 3, 8, 6), kernel_size=3, stride=2, padding=1, ceil_mode=True),
+    Case("max_pool2d", x=(1, 2, 5, 5), kernel_size=2, stride=3, padding=1, ceil_mode=True),
+    Case("max_pool2d", x=(1, 2, 9, 9), kernel_size=2, stride=2, dilation=3),
+    Case("max_pool2d", x=(1, 2, 9, 8), kernel_size=(2, 3), stride=2, dilation=(3, 2), padding=(1, 2), ceil_mode=True),
+    Case("max_pool2d", x=(1, 2, 9, 9), kernel_size=1, stride=4),
+    Case("max_pool2d", x=(1, 2, 18, 17), kernel_size=(17, 16), stride=1),
+    Case("max_pool2d", x=(0, 2, 9, 9), kernel_size=3),
+    Case("max_pool2d", x=(2, 2, 6, 6), kernel_size=3, stride=1, data="ties"),
+    Case("max_pool2d", x=(1, 2, 6, 6), kernel_size=2, data="one_nan"),
+    Case("max_pool2d", x=(1, 2, 6, 6), kernel_size=3, stride=2, padding=1, data="minus_inf"),
+    *(Case("max_pool2d", x=(1, c, 5, 4), kernel_size=3, stride=2, padding=1) for c in range(1, 41)),
+    *(Case("max_pool2d", x=(3, 3, 6, 6), kernel_size=2, layout=layout) for layout in LAYOUTS),
+    Case("avg_pool2d", x=(2, 3, 8, 8), kernel_size=2),
+    Case("avg_pool2d", x=(2, 3, 7, 9), kernel_size=(3, 2), stride=(2, 1)),
+    Case("avg_pool2d", x=(2, 3, 7, 7), kernel_size=3, stride=2, padding=1),
+    Case("avg_pool2d", x=(2, 3, 7, 7), kernel_size=3, stride=2, padding=1, count_include_pad=False),
+    Case("avg_pool2d", x=(2, 3, 8, 7), kernel_size=3, stride=2, padding=1, ceil_mode=True),
+    Case("avg_pool2d", x=(2, 3, 8, 7), kernel_size=3, stride=2, padding=1, ceil_mode=True, count_include_pad=False),
+    Case("avg_pool2d", x=(1, 2, 5, 5), kernel_size=2, stride=3, padding=1, ceil_mode=True),
+    Case("avg_pool2d", x=(0, 2, 5, 5), kernel_size=2),
+    *(Case("avg_pool2d", x=(1, c, 4, 5), kernel_size=3, stride=2, padding=1) for c in range(1, 41)),
+    *(Case("avg_pool2d", x=(3, 3, 6, 6), kernel_size=2, layout=layout) for layout in LAYOUTS),
+    Case("global_avg_pool2d", x=(2, 5, 7, 6)),
+    Case("global_avg_pool2d", x=(0, 5, 7, 6)),
+    Case("global_avg_pool2d", x=(2, 33, 1, 1)),
+]
+
+
+def l2(windows: np.ndarray) -> np.ndarray:
+    return np.sqrt((windows * windows).sum(-1) + 1)
+
+
+def l2_slope(windows: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return windows / y[..., None]
+
+
+def cube(x: np.ndarray) -> np.ndarray:
+    return x**3
+
+
+def cube_slope(x: np.ndarray, y: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    return 3 * x * x * dy
+
+
+CALLBACKS = [
+    Case("pool2d", x=(2, 3, 6, 6), kernel_size=2, function=l2, derivative=l2_slope),
+    Case("pool2d", x=(2, 3, 7, 5), kernel_size=(3, 2), stride=(2, 1), padding=(1, 0), function=l2, derivative=l2_slope),
+    Case("pool2d", x=(1, 2, 5, 5), kernel_size=2, stride=1, padding=1, padding_value=2.0, function=l2,
+         derivative=l2_slope),
+    Case("pool2d", x=(0, 2, 5, 5), kernel_size=2, function=l2, derivative=l2_slope),
+    Case("callback", x=(2, 3, 4, 5), function=cube, derivative=cube_slope),
+    Case("callback", x=(2, 3), function=cube, derivative=cube_slope, shape=(3,)),
+]
+
+CHANNELS = [dict(running_mean=(c,), running_var=(c,), weight=(c,), bias=(c,)) for c in range(41)]
+NORMALISATION = [
+    Case("batch_norm", x=(3, 4, 5, 2), **CHANNELS[4]),
+    Case("batch_norm", x=(3, 4, 5, 2), **CHANNELS[4], training=True),
+    Case("batch_norm", x=(7, 4), **CHANNELS[4], training=True, eps=1e-3),
+    Case("batch_norm", x=(7, 4), **CHANNELS[4]),
+    Case("batch_norm", x=(2, 3, 4, 4), running_mean=(3,), running_var=(3,)),
+    Case("batch_norm", x=(2, 3, 4, 4), running_mean=(3,), running_var=(3,), training=True),
+    Case("batch_norm", x=(2, 3, 4, 4), running_mean=(3,), running_var=(3,), weight=(3,), training=True),
+    Case("batch_norm", x=(2, 3, 4, 4), running_mean=(3,), running_var=(3,), bias=(3,), training=True),
+    Case("batch_norm", x=(0, 3, 4, 4), **CHANNELS[3], training=True),
+    Case("batch_norm", x=(0, 3, 4, 4), **CHANNELS[3]),
+    Case("batch_norm", x=(1, 3, 1, 2), **CHANNELS[3], training=True),
+    *(Case("batch_norm", x=(2, c, 3, 2), **CHANNELS[c], training=True) for c in range(1, 41, 3)),
+    *(Case("batch_norm", x=(2, c, 1, 3), **CHANNELS[c]) for c in LENGTHS if c < 41),
+    *(Case("batch_norm", x=(2, 4, 3, 3), **CHANNELS[4], training=True, layout=layout)
+      for layout in LAYOUTS if layout != "repeated"),
+    Case("lerp", old=(5,), new=(5,), weight=0.1),
+    Case("lerp", old=(2, 3, 4, 5), new=(2, 3, 4, 5), weight=0.9),
+    Case("dropout", x=(3, 4, 5, 6), p=0.5, seed=7, step=3),
+    Case("dropout", x=(3, 7), p=0.2, seed=2**40 + 5, step=2**33),
+    Case("dropout", x=(2, 3, 3, 3), p=0.0),
+    Case("dropout", x=(0, 3, 3, 3), p=0.9, seed=1),
+    *(Case("dropout", x=(2, c, 1, 3), p=0.5, seed=c) for c in LENGTHS),
+]
+
+ELEMENTWISE = [
+    *(Case(op, x=x) for op in ("relu", "tanh", "sigmoid")
+      for x in ((2, 3, 4, 5), (0, 3, 2, 2), (3, 7), (5,), *((1, n) for n in LENGTHS), *((2, n, 1, 2) for n in LENGTHS))),
+    *(Case(op, x=(3, 5, 2, 3), layout=layout) for op in ("relu", "tanh") for layout in LAYOUTS),
+    *(Case(op, x=(2, 40), data="large") for op in ("relu", "tanh", "sigmoid")),
+    *(Case(op, x=(2, 9), data="one_nan") for op in ("relu", "tanh", "sigmoid")),
+    Case("clip", x=(2, 3, 4, 5), low=-0.5, high=0.7),
+    Case("clip", x=(2, 17), low=-INF, high=0.0),
+    Case("clip", x=(0, 17), low=0.0, high=6.0),
+    Case("clip", x=(2, 9), low=-1.0, high=1.0, data="one_nan"),
+    *(Case(op, a=(2, 3, 4, 5), b=(2, 3, 4, 5)) for op in ("add", "sub", "mul", "div")),
+    *(Case(op, a=(2, 3, 4, 5), b=(1, 3, 1, 1)) for op in ("add", "sub", "mul", "div")),
+    *(Case(op, a=(1, 1, 4, 5), b=(2, 3, 4, 5)) for op in ("add", "sub", "mul", "div")),
+    *(Case(op, a=(2, 1, 4, 1), b=(1, 3, 1, 5)) for op in ("add", "sub", "mul", "div")),
+    *(Case(op, a=(3, 9), b=2.5) for op in ("add", "sub", "mul", "div")),
+    *(Case(op, a=2, b=(2, 3, 2, 2)) for op in ("add", "sub", "mul", "div")),
+    *(Case(op, a=(0, 3), b=(1, 3)) for op in ("add", "sub", "mul", "div")),
+    *(Case("add", a=(2, n, 1, 2), b=(1, n, 1, 1)) for n in LENGTHS),
+    *(Case("mul", a=(n,), b=(n,)) for n in LENGTHS),
+    *(Case("sub", a=(3, 5, 2, 3), b=(3, 5, 2, 3), layout=layout) for layout in LAYOUTS),
+    *(Case(op, x=x) for op in ("sum", "mean") for x in ((2, 3, 4, 5), (0, 3), (7,), (3, 33))),
+]
+
+LOSSES = [
+    *(Case(op, x=x) for op in ("softmax", "log_softmax")
+      for x in ((3, 10), (1, 1), (0, 10), (2, 5, 3, 2), (2, 17, 1, 1), (4, 33), (2, 3, 1, 7))),
+    *(Case(op, x=(3, 10), data="large") for op in ("softmax", "log_softmax")),
+    *(Case("softmax", x=(3, 4, 2, 3), layout=layout) for layout in LAYOUTS),
+    Case("cross_entropy", logits=(6, 10), targets=(6,)),
+    Case("cross_entropy", logits=(6, 10), targets=(6,), label_smoothing=0.1),
+    Case("cross_entropy", logits=(6, 10), targets=(6,), weight=(10,)),
+    Case("cross_entropy", logits=(6, 10), targets=(6,), weight=(10,), label_smoothing=0.3),
+    Case("cross_entropy", logits=(1, 1), targets=(1,)),
+    Case("cross_entropy", logits=(0, 10), targets=(0,)),
+    Case("cross_entropy", logits=(0, 10), targets=(0,), weight=(10,)),
+    Case("cross_entropy", logits=(5, 33), targets=(5,), label_smoothing=1.0),
+    Case("cross_entropy", logits=(6, 10), targets=(6,), data="large"),
+    *(Case("cross_entropy", logits=(6, 10), targets=(6,), layout=layout) for layout in LAYOUTS),
+    Case("mse_loss", x=(4, 7), target=(4, 7)),
+    Case("mse_loss", x=(2, 3, 4, 5), target=(2, 3, 4, 5)),
+    Case("mse_loss", x=(0, 3), target=(0, 3)),
+    Case("count_correct", logits=(9, 4), targets=(9,)),
+    Case("count_correct", logits=(9, 3), targets=(9,), data="ties"),
+    Case("count_correct", logits=(0, 3), targets=(0,)),
+]
+
+MOVES = [
+    Case("concat", values=[(2, 3, 4, 5), (2, 1, 4, 5), (2, 9, 4, 5)]),
+    Case("concat", values=[(2, 3, 4, 5), (2, 3, 4, 1)], axis=-1),
+    Case("concat", values=[(2, 3, 1, 5), (2, 3, 4, 5)], axis=2),
+    Case("concat", values=[(2, 3), (2, 17)]),
+    Case("concat", values=[(2, 3)]),
+    Case("concat", values=[(0, 3, 2, 2), (0, 4, 2, 2)]),
+    *(Case("concat", values=[(2, n, 2, 1), (2, 3, 2, 1)]) for n in LENGTHS),
+    Case("split", x=(2, 9, 4, 5), sizes=[2, 3, 4]),
+    Case("split", x=(2, 9, 4, 5), sizes=(1, 3), axis=2),
+    Case("split", x=(2, 9), sizes=[9]),
+    Case("split", x=(0, 9), sizes=[4, 5]),
+    Case("slice", x=(2, 9, 4, 5), start=3, stop=8),
+    Case("slice", x=(2, 9, 4, 5), start=1, stop=3, axis=3),
+    Case("slice", x=(2, 9, 4, 5), start=0, stop=4, axis=-2),
+    Case("slice", x=(2, 19), start=18, stop=19),
+    Case("pad", x=(2, 3, 4, 5), padding=1),
+    Case("pad", x=(2, 3, 4, 5), padding=((1, 0), (2, 3)), value=-1.5),
+    Case("pad", x=(0, 3, 4, 5), padding=(0, 2)),
+    Case("flatten", x=(2, 3, 4, 5)),
+    Case("flatten", x=(2, 8, 1, 1)),
+    Case("flatten", x=(2, 1, 4, 5)),
+    Case("flatten", x=(3, 7)),
+    Case("flatten", x=(0, 3, 4, 5)),
+    Case("reshape", x=(2, 3, 4, 5), shape=(5, 4, 3)),
+    Case("reshape", x=(2, 12), shape=(3, 2, 2)),
+    Case("reshape", x=(2, 3, 4, 1), shape=(12,)),
+    Case("reshape", x=(2, 3, 4, 1), shape=(2, 6)),
+    *(Case("flatten", x=(3, 4, 3, 3), layout=layout) for layout in LAYOUTS),
+]
+
+ERRORS = [
+    Case("conv2d", x=(2, 3, 8, 8), w=(4, 5, 3, 3), error=ShapeError, match="C/groups = 3.*got 5"),
+    Case("conv2d", x=(2, 3, 8, 8), w=(4, 3, 3, 3), b=(5,), error=ShapeError, match=r"b must have shape \(O,\) = \(4,\)"),
+    Case("conv2d", x=(2, 4, 8, 8), w=(5, 2, 3, 3), groups=2, error=ShapeError, match="multiples of groups = 2"),
+    Case("conv2d", x=(2, 3, 2, 8), w=(4, 3, 3, 3), error=ShapeError, match="height 3 over padded input height 2"),
+    Case("conv2d", x=(2, 3, 8, 8), w=(4, 3, 3, 3), stride=0, error=ConfigError, match="stride must be positive, got 0"),
+    Case("conv2d", x=(2, 3, 8, 8), w=(4, 3, 3, 3), stride=2, padding="same", error=ConfigError, match="stride 1"),
+    Case("linear", x=(2, 3), w=(4, 5), error=ShapeError, match=r"\(O, C\) with C = 3"),
+    Case("max_pool2d", x=(2, 3, 8, 8), kernel_size=2, padding=2, error=ShapeError, match="half the effective kernel 2"),
+    Case("avg_pool2d", x=(2, 3, 8, 8), kernel_size=9, error=ShapeError, match="must fit into the padded input"),
+    Case("batch_norm", x=(1, 3), running_mean=(3,), running_var=(3,), training=True, error=ShapeError,
+         match="more than 1 value per channel"),
+    Case("dropout", x=(2, 3), p=1.0, error=ConfigError, match="p must be a number from 0"),
+    Case("add", a=(2, 3), b=(2, 4), error=ShapeError, match="equal or 1 on every axis"),
+    Case("clip", x=(2, 3), low=2.0, high=1.0, error=ConfigError, match="low must not exceed high"),
+    Case("cross_entropy", logits=(2, 3), targets=np.array([0, 3]), error=ConfigError,
+         match=r"target 3 out of range \[0, 3\) at index 1"),
+    Case("cross_entropy", logits=(2, 3), targets=np.zeros(2, np.float32), error=DtypeError, match="must be integers"),
+    Case("mse_loss", x=(2, 3), target=(2, 4), error=ShapeError, match="target must have shape"),
+    Case("concat", values=[(2, 3), (3, 3)], error=ShapeError, match="agree but on axis 1"),
+    Case("split", x=(2, 9), sizes=[4, 4], error=ShapeError, match="sum to 9 on axis 1"),
+    Case("slice", x=(2, 9), start=3, stop=10, error=ShapeError, match="0 <= start < stop <= 9"),
+    Case("reshape", x=(2, 9), shape=(2, 5), error=ShapeError, match="must have 9 elements"),
+    Case("pad", x=(2, 9), padding=1, error=ShapeError, match="x must have rank 4, got rank 2"),
+    Case("pool2d", x=(2, 3, 4, 4), kernel_size=5, function=l2, error=ShapeError, match="must fit into the padded"),
+]
+
+CASES = CONVOLUTION + POOLING + CALLBACKS + NORMALISATION + ELEMENTWISE + LOSSES + MOVES
+
+POINT = dict(stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1))
+CALLS = [
+    *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
+      for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16)),
+    *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), **POINT, groups=1, activation=a) for a in range(4)),
+    *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
+    *(Call("fold_norm", w=w, b=b, mean=w[:1], var=w[:1], gamma=gamma, beta=beta, eps=1e-3)
+      for w, b, gamma, beta in (((5, 3, 2, 2), (5,), (5,), (5,)), ((9, 3, 1, 1), None, (9,), (9,)),
+                                ((4, 6), (4,), None, (4,)), ((4, 1, 3, 3), None, None, None))),
+    *(Call(name, **{x: shape}) for name, x in (("copy", "x"), ("to_dense", "x"), ("from_dense", "w"))
+      for shape in ((2, 3, 4, 5), (0, 3, 4, 5), (2, 17, 1, 3))),
+    *(Call("sgd", w=w, g=w, v=w if momentum else None, lr=(), momentum=momentum, nesterov=nesterov, weight_decay=decay)
+      for w in ((3,), (5, 7), (4, 3, 3, 3)) for momentum, nesterov, decay in
+      ((0.0, 0, 0.0), (0.0, 0, 0.01), (0.9, 0, 0.0), (0.9, 1, 0.01))),
+    *(Call("adam", w=w, g=w, m=w, v=np.full(w, 0.3), lr=(), step=np.array(step), beta1=0.9, beta2=0.999, eps=1e-8,
+           weight_decay=decay, decoupled=decoupled)
+      for w in ((3,), (5, 7), (4, 3, 3, 3)) for step in (0, 1, 1000) for decay, decoupled in
+      ((0.0, 0), (0.01, 0), (0.01, 1))),
+    *(Call("scale", x=(2, n, 2, 1), factor=-0.3) for n in LENGTHS),
+]
+
+
+def public_operations() -> list[str]:
+    """The operations a user can call; each must have rows."""
+    return [name for name in ops.__all__ if inspect.isfunction(getattr(ops, name))]

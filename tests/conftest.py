@@ -1,0 +1,13 @@
+"""What every test file shares: the instruction sets of this machine, and the marks."""
+
+from __future__ import annotations
+
+import pytest
+
+from striate.kernels import native
+
+
+@pytest.fixture(params=native.isas())
+def isa(request):
+    """The name of each instruction set this machine can run."""
+    return request.param

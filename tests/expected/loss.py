@@ -1,0 +1,58 @@
+"""What the losses should give: one image at a time, exact sums; gradients by differences."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from expected.difference import difference
+
+
+def log_softmax(x):
+    rows = np.moveaxis(x, 1, -1)
+    y = [[v - max(r) - math.log(math.fsum(math.exp(u - max(r)) for u in r)) for v in r]
+         for r in rows.reshape(-1, x.shape[1]).tolist()]
+    return np.moveaxis(np.array(y, x.dtype).reshape(rows.shape), -1, 1)
+
+
+def softmax(x):
+    return np.exp(log_softmax(x))
+
+
+def softmax_grad(y, dy):
+    return difference(lambda x: (dy * softmax(x)).sum(), np.log(y))
+
+
+def log_softmax_grad(y, dy):
+    return difference(lambda x: (dy * log_softmax(x)).sum(), y)
+
+
+def cross_entropy(x, targets, weight, *, smoothing):
+    """The loss as torch's page words it: (1 - e) the weighted mean at the targets + e / C the sum over all classes."""
+    logs, classes = log_softmax(x), x.shape[1]
+    v = [1.0] * classes if weight is None else weight.tolist()
+    total = math.fsum(v[t] for t in targets)
+    at_targets = math.fsum(-logs[n, t] * v[t] for n, t in enumerate(targets))
+    at_all = math.fsum(-logs[n, c] * v[c] for n in range(len(x)) for c in range(classes))
+    loss = (1 - smoothing) * at_targets + smoothing / classes * at_all
+    return np.float64(loss / total if len(x) else 0.0), np.exp(logs)
+
+
+def cross_entropy_dx(probs, targets, weight, dloss, *, smoothing):
+    return difference(lambda x: float(dloss) * cross_entropy(x, targets, weight, smoothing=smoothing)[0],
+                      np.log(probs))
+
+
+def mse(x, target):
+    pairs = list(zip(x.ravel(), target.ravel(), strict=True))
+    return np.float64(math.fsum((a - b) ** 2 for a, b in pairs) / max(len(pairs), 1))
+
+
+def mse_dx(x, target, dloss):
+    return difference(lambda v: float(dloss) * mse(v, target), x)
+
+
+def count_correct(x, targets):
+    return np.float64(sum(max(range(x.shape[1]), key=row.__getitem__) == t for row, t in
+                          zip(x.tolist(), targets.tolist(), strict=True)))

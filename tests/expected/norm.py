@@ -1,0 +1,72 @@
+"""What the normalisation kernels should give: one channel at a time, exact sums."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from expected.difference import difference
+
+
+def by_channel(x):
+    return [np.ravel(x[:, c]).tolist() for c in range(x.shape[1])]
+
+
+def channel_sum(x):
+    return np.array([math.fsum(values) for values in by_channel(x)])
+
+
+def batch_moments(x):
+    rows = []
+    for values in by_channel(x):
+        n = len(values)
+        mean = math.fsum(values) / n if n else 0.0
+        squares = math.fsum((v - mean) ** 2 for v in values)
+        rows.append((mean, squares / max(n, 1), squares / max(n - 1, 1)))
+    return tuple(np.array(rows).T)
+
+
+def batch_moments_dx(x, mean, dmean, dvar, dunbiased):
+    duals = (dmean, dvar, dunbiased)
+    return difference(lambda v: sum((d * m).sum() for d, m in zip(duals, batch_moments(v), strict=True)
+                                    if d is not None), x)
+
+
+def scale_shift(x, mean, var, gamma, beta, *, eps):
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        xhat = (x[:, c] - mean[c]) / math.sqrt(var[c] + eps)
+        y[:, c] = xhat * (1 if gamma is None else gamma[c]) + (0 if beta is None else beta[c])
+    return y
+
+
+def scale_shift_sums(x, dy, mean, var, *, eps):
+    xhat = scale_shift(x, mean, var, None, None, eps=eps)
+    return channel_sum(dy), channel_sum(dy * xhat)
+
+
+def scale_shift_dx(dy, var, gamma, *, eps):
+    return scale_shift(dy, np.zeros_like(var), var, gamma, None, eps=eps)
+
+
+def scale_shift_dstats(sum_dy, sum_dy_xhat, var, gamma, *, eps):
+    # x and dy that have these sums: one value a channel, xhat = sum_dy_xhat / sum_dy, mean 0.
+    x = (sum_dy_xhat / sum_dy * np.sqrt(var + eps))[None]
+
+    def loss(mean, v):
+        return (sum_dy * scale_shift(x, mean, v, gamma, None, eps=eps)).sum()
+
+    return (difference(lambda mean: loss(mean, var), np.zeros_like(var)),
+            difference(lambda v: loss(np.zeros_like(var), v), var))
+
+
+def fold_norm(w, b, mean, var, gamma, beta, *, eps):
+    """The two points that fix an affine map: the bias is what zero input gives, the filter what each weight adds."""
+    zero = np.zeros_like(mean)
+    b2 = scale_shift((zero if b is None else b)[None], mean, var, gamma, beta, eps=eps)[0]
+    return np.moveaxis(scale_shift(np.moveaxis(w, 0, 1), zero, var, gamma, None, eps=eps), 1, 0), b2
+
+
+def lerp(old, new, *, weight):
+    return (1 - weight) * old + weight * new

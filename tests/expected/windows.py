@@ -1,0 +1,160 @@
+"""What the kernels that look through windows should give: convolution and pooling by loops over pixels and taps.
+
+Gradients are the scatter of the forward loop.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+
+from expected.elementwise import relu, sigmoid, tanh
+
+# ---- convolution: loops over output pixels and taps; at each, every filter meets every channel of its group
+
+def meetings(size, kernel, stride, padding, dilation):
+    """Every (output pixel, tap, input pixel) whose input pixel is real."""
+    out = [(s + low + high - d * (k - 1) - 1) // t + 1 for s, low, high, k, t, d in
+           zip(size, padding[::2], padding[1::2], kernel, stride, dilation, strict=True)]
+    for i, j, kh, kw in product(range(out[0]), range(out[1]), range(kernel[0]), range(kernel[1])):
+        h, w = i * stride[0] + kh * dilation[0] - padding[0], j * stride[1] + kw * dilation[1] - padding[2]
+        if 0 <= h < size[0] and 0 <= w < size[1]:
+            yield (i, j), (kh, kw), (h, w)
+
+
+def group_slices(c, o, groups):
+    for g in range(groups):
+        yield slice(g * (c // groups), (g + 1) * (c // groups)), slice(g * (o // groups), (g + 1) * (o // groups))
+
+
+def activated(y, activation):
+    return (lambda v: v, relu, tanh, sigmoid)[activation](y)
+
+
+def conv2d(x, w, b, *, stride, padding, dilation, groups, activation):
+    out = [(s + low + high - d * (k - 1) - 1) // t + 1 for s, low, high, k, t, d in
+           zip(x.shape[2:], padding[::2], padding[1::2], w.shape[2:], stride, dilation, strict=True)]
+    y = np.zeros((x.shape[0], w.shape[0], *out), x.dtype)
+    for (i, j), (kh, kw), (h, wide) in meetings(x.shape[2:], w.shape[2:], stride, padding, dilation):
+        for c, o in group_slices(x.shape[1], w.shape[0], groups):
+            y[:, o, i, j] += x[:, c, h, wide] @ w[o, :, kh, kw].T
+    return activated(y if b is None else y + b[:, None, None], activation)
+
+
+def conv2d_dx(dy, w, *, size, stride, padding, dilation, groups):
+    dx = np.zeros((dy.shape[0], w.shape[1] * groups, *size), dy.dtype)
+    for (i, j), (kh, kw), (h, wide) in meetings(size, w.shape[2:], stride, padding, dilation):
+        for c, o in group_slices(dx.shape[1], w.shape[0], groups):
+            dx[:, c, h, wide] += dy[:, o, i, j] @ w[o, :, kh, kw]
+    return dx
+
+
+def conv2d_dw(x, dy, *, kernel, stride, padding, dilation, groups):
+    dw = np.zeros((dy.shape[1], x.shape[1] // groups, *kernel), x.dtype)
+    for (i, j), (kh, kw), (h, wide) in meetings(x.shape[2:], kernel, stride, padding, dilation):
+        for c, o in group_slices(x.shape[1], dy.shape[1], groups):
+            dw[o, :, kh, kw] += dy[:, o, i, j].T @ x[:, c, h, wide]
+    return dw
+
+
+def linear(x, w, b, *, activation):
+    y = np.zeros((x.shape[0], w.shape[0]), x.dtype)
+    for c in range(x.shape[1]):
+        y += np.outer(x[:, c], w[:, c])
+    return activated(y if b is None else y + b, activation)
+
+
+def linear_dx(dy, w):
+    return linear(dy, w.T, None, activation=0)
+
+
+def linear_dw(x, dy):
+    return linear(dy.T, x.T, None, activation=0)
+
+
+def flip(w):
+    y = np.empty_like(w)
+    for i, j in product(range(w.shape[2]), range(w.shape[3])):
+        y[:, :, i, j] = w[:, :, w.shape[2] - 1 - i, w.shape[3] - 1 - j]
+    return y
+
+
+def pack_filters(w, *, groups, for_dx, stride, dilation, nr):
+    (o, cg, kh, kw), og = w.shape, w.shape[0] // groups
+    columns, channels = (cg, og) if for_dx else (og, cg)
+    panels = math.ceil(columns / nr)
+    order = sorted(product(range(kh), range(kw)),
+                   key=lambda t: (t[0] * dilation[0] % stride[0], t[1] * dilation[1] % stride[1]))
+    wp = np.zeros((groups * panels, kh * kw * channels, nr), w.dtype)
+    for g, column, (at, (i, j)), channel in product(range(groups), range(columns), enumerate(order), range(channels)):
+        o, c = (channel, column) if for_dx else (column, channel)
+        wp[g * panels + column // nr, at * channels + channel, column % nr] = w[g * og + o, c, i, j]
+    return wp
+
+
+# ---- pooling: one window at a time
+
+def pool_windows(size, kernel, stride, padding, dilation, ceil):
+    """Every window as (output pixel, list of its real pixels as (position, h, w), how many positions count)."""
+    out = []
+    for s, k, t, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
+        starts = [i * t - p for i in range(s + 2 * p) if i * t + d * (k - 1) < s + 2 * p]
+        following = starts[-1] + t  # ceil mode: one more, if pixels are left over and it starts before their end
+        if ceil and starts[-1] + d * (k - 1) < s + p - 1 and following < s:
+            starts.append(following)
+        out.append(starts)
+    for (i, top), (j, left) in product(enumerate(out[0]), enumerate(out[1])):
+        spots = [(kh * kernel[1] + kw, top + kh * dilation[0], left + kw * dilation[1])
+                 for kh, kw in product(range(kernel[0]), range(kernel[1]))]
+        real = [(at, h, w) for at, h, w in spots if 0 <= h < size[0] and 0 <= w < size[1]]
+        within = [1 for _, h, w in spots if h < size[0] + padding[0] and w < size[1] + padding[1]]
+        yield (i, j), real, len(within)
+
+
+def pooled_shape(wins):
+    return max(i for (i, _), *_ in wins) + 1, max(j for (_, j), *_ in wins) + 1
+
+
+def max_pool(x, *, kernel, stride, padding, dilation, ceil):
+    wins = list(pool_windows(x.shape[2:], kernel, stride, padding, dilation, ceil))
+    y = np.zeros((*x.shape[:2], *pooled_shape(wins)), x.dtype)
+    index = np.zeros(y.shape, np.uint8 if kernel[0] * kernel[1] <= 256 else np.uint16)
+    for n, c in np.ndindex(*x.shape[:2]):
+        for (i, j), real, _ in wins:
+            best = real[0]
+            for spot in real[1:]:
+                value, top = x[n, c, spot[1], spot[2]], x[n, c, best[1], best[2]]
+                if value > top or (math.isnan(value) and not math.isnan(top)):
+                    best = spot
+            y[n, c, i, j], index[n, c, i, j] = x[n, c, best[1], best[2]], best[0]
+    return y, index
+
+
+def max_pool_dx(dy, index, *, size, kernel, stride, padding, dilation):
+    dx = np.zeros((*dy.shape[:2], *size), dy.dtype)
+    for n, c, i, j in np.ndindex(*dy.shape):
+        kh, kw = divmod(int(index[n, c, i, j]), kernel[1])
+        dx[n, c, i * stride[0] + kh * dilation[0] - padding[0], j * stride[1] + kw * dilation[1] - padding[1]] += \
+            dy[n, c, i, j]
+    return dx
+
+
+def avg_pool(x, *, kernel, stride, padding, ceil, count_include_pad):
+    wins = list(pool_windows(x.shape[2:], kernel, stride, padding, (1, 1), ceil))
+    y = np.zeros((*x.shape[:2], *pooled_shape(wins)), x.dtype)
+    for (i, j), real, counted in wins:
+        total = sum(x[:, :, h, w] for _, h, w in real)
+        y[:, :, i, j] = total / (counted if count_include_pad else len(real))
+    return y
+
+
+def avg_pool_dx(dy, *, size, kernel, stride, padding, count_include_pad):
+    dx = np.zeros((*dy.shape[:2], *size), dy.dtype)
+    ceil = dy.shape[2:] != tuple((s + 2 * p - k) // t + 1 for s, p, k, t in
+                                 zip(size, padding, kernel, stride, strict=True))
+    for (i, j), real, counted in pool_windows(size, kernel, stride, padding, (1, 1), ceil):
+        for _, h, w in real:
+            dx[:, :, h, w] += dy[:, :, i, j] / (counted if count_include_pad else len(real))
+    return dx

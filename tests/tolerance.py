@@ -1,0 +1,102 @@
+"""How far a float32 kernel may be from the float64 reference: |y - y64| <= 4 eps op(|x|, |w|), derived kernel by kernel.
+
+The magnitude of a kernel is the kernel itself on absolute values, with minus signs where it subtracts (`SUBTRACTED`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from striate.kernels import reference
+from striate.kernels.contract import ROWS
+
+EPS = float(np.finfo(np.float32).eps)
+k = reference.kernels()
+
+EXACT = {"relu", "relu_grad", "clip", "clip_grad", "copy", "window", "concat", "flatten", "unflatten", "to_dense",
+         "from_dense", "flip", "pack_filters", "max_pool", "count_correct", "check_finite"}
+ROUNDED_ONCE = {"add", "sub", "mul", "div", "scale", "dropout"}
+SUBTRACTED = {"scale_shift": ("mean",), "scale_shift_sums": ("mean",), "batch_moments_dx": ("mean",),
+              "fold_norm": ("mean",), "mse": ("target",), "mse_dx": ("target",), "sgd": ("lr",), "adam": ("lr",)}
+
+
+def allowed(name, tensors, params, outputs):
+    """The largest error allowed in each output, elementwise."""
+    if name in EXACT:
+        return [np.zeros_like(y, np.float64) for y in outputs]
+    if name in ROUNDED_ONCE:
+        return [EPS * np.abs(y) for y in outputs]
+    if name in OWN:
+        return [EPS * m for m in OWN[name](tensors, params, outputs)]
+    names = ["xs"] * len(tensors) if name == "concat" else [label.rstrip("?") for label in ROWS[name].inputs]
+    minus = SUBTRACTED.get(name, ())
+    sizes = [t if t is None or t.dtype.kind != "f" else np.abs(t) * (-1 if label in minus else 1)
+             for t, label in zip(tensors, names, strict=True)]
+    plain = {**params, "activation": 0} if "activation" in params else params
+    ys = getattr(k, name)(*sizes, **plain)
+    bounds = [4 * EPS * np.abs(m) for m in (ys if isinstance(ys, tuple) else (ys,)) if m is not None]
+    if params.get("activation", 0) > 1:  # tanh and sigmoid do not stretch errors; they add their own
+        bounds = [m + 8 * EPS for m in bounds]
+    return bounds
+
+
+def spread(x):
+    """How far below the largest of its row an element of axis 1 lies: exp of the difference magnifies its rounding."""
+    return np.minimum(x.max(axis=1, keepdims=True) - x, 104.0) if x.size else x
+
+
+def softmax_bound(tensors, _, outputs):
+    return [y * (8 + spread(tensors[0])) + 1e-31 for y in outputs]
+
+
+def log_softmax_bound(tensors, _, outputs):
+    x = np.abs(tensors[0])
+    return [8 * (1 + x + x.max(axis=1, keepdims=True)) if x.size else x]
+
+
+def softmax_grad_bound(tensors, *_):
+    y, dy = map(np.abs, tensors)
+    return [8 * y * (dy + (y * dy).sum(axis=1, keepdims=True))]
+
+
+def log_softmax_grad_bound(tensors, *_):
+    y, dy = tensors
+    total = np.abs(dy).sum(axis=1, keepdims=True)
+    return [8 * (np.abs(dy) + np.exp(y) * (1 + np.abs(y)) * total)]
+
+
+def cross_entropy_bound(tensors, params, outputs):
+    x = tensors[0]
+    return [np.asarray(16 * (1 + 2 * np.abs(x).max(initial=0))), outputs[1] * (8 + spread(x)) + 1e-31]
+
+
+def cross_entropy_dx_bound(tensors, params, outputs):
+    probs, targets, weight, dloss = tensors
+    v = np.ones(probs.shape[1]) if weight is None else weight
+    total = v[targets].sum() if len(targets) else 1.0
+    return [8 * (probs * v.sum() + v) * np.abs(dloss) / total]
+
+
+def batch_moments_bound(tensors, *_):
+    x = np.abs(tensors[0])
+    mean = k.batch_moments(x)[0]
+    square = (x + mean.reshape(1, -1, *[1] * (x.ndim - 2))) ** 2
+    n = max(x.size // x.shape[1], 1)
+    total = k.channel_sum(square)
+    return [4 * mean, 4 * total / n, 4 * total / max(n - 1, 1)]
+
+
+OWN = {
+    "tanh": lambda t, p, ys: [8 * np.abs(y) for y in ys],
+    "sigmoid": lambda t, p, ys: [8 * np.abs(y) + 1e-31 for y in ys],
+    "tanh_grad": lambda t, p, ys: [4 * np.abs(t[1])],
+    "sigmoid_grad": lambda t, p, ys: [4 * np.abs(t[1])],
+    "lerp": lambda t, p, ys: [4 * (np.abs(t[0]) + np.abs(t[1]))],
+    "softmax": softmax_bound,
+    "log_softmax": log_softmax_bound,
+    "softmax_grad": softmax_grad_bound,
+    "log_softmax_grad": log_softmax_grad_bound,
+    "cross_entropy": cross_entropy_bound,
+    "cross_entropy_dx": cross_entropy_dx_bound,
+    "batch_moments": batch_moments_bound,
+}
