@@ -143,21 +143,25 @@ std::vector<Placed> placed_list(nb::handle items) {
   return list;
 }
 
-// (kernel, tensors, integers, floats, scratch block, scratch offset, scratch bytes[, function of a callback])
+// (kernel, tensors, integers, floats, scratch block, scratch offset, scratch bytes), or for foreign code
+// ("callback", tensors, function, number of inputs, ...)
 CallSpec call_of(nb::handle item) {
   CallSpec spec;
   spec.kernel = nb::cast<std::string>(item[0]);
   spec.tensors = placed_list(item[1]);
+  if (spec.kernel == "callback") {
+    auto callback = std::make_shared<PythonCallback>();
+    callback->function = nb::object(item[2]);
+    if (!PyCallable_Check(callback->function.ptr())) throw std::invalid_argument("program: a callback needs a function");
+    spec.callback = callback;
+    spec.integers = {nb::cast<int64_t>(item[3])};
+    return spec;
+  }
   spec.integers = nb::cast<std::vector<int64_t>>(item[2]);
   spec.floats = nb::cast<std::vector<double>>(item[3]);
   spec.scratch_block = nb::cast<int32_t>(item[4]);
   spec.scratch_offset = nb::cast<int64_t>(item[5]);
   spec.scratch_bytes = nb::cast<int64_t>(item[6]);
-  if (spec.kernel != "callback") return spec;
-  auto callback = std::make_shared<PythonCallback>();
-  callback->function = nb::object(item[7]);
-  if (!PyCallable_Check(callback->function.ptr())) throw std::invalid_argument("program: a callback needs a function");
-  spec.callback = callback;
   return spec;
 }
 

@@ -62,13 +62,13 @@ static CutDw cut_dw(int64_t G, int64_t O, int64_t C, int64_t taps, int64_t pixel
 }
 
 // dy of `count` pixels as panels [tile][pixel][MR]. Whole vectors are copied where that stays inside dy: what a vector
-// writes too much is written again by the next.
+// writes too much is written again by the next, but for the last pixel, behind which the next panel begins.
 static void pack_dy(const float* dy, int64_t ld, int64_t count, int64_t outputs, const float* end, float* to) {
   for (int64_t p = 0; p < count; p++, dy += ld) {
     float* row = to + p * BLOCKING.mr;
     for (int64_t o = 0; o < outputs; o += BLOCKING.mr, row += count * BLOCKING.mr) {
       const int64_t n = least(BLOCKING.mr, outputs - o);
-      if (BLOCKING.mr <= WIDTH && dy + o + WIDTH <= end) store(row, load(dy + o));
+      if (BLOCKING.mr <= WIDTH && p + 1 < count && dy + o + WIDTH <= end) store(row, load(dy + o));
       else
         for (int64_t j = 0; j < n; j += WIDTH) store_part(row + j, load_part(dy + o + j, least(WIDTH, n - j)), least(WIDTH, n - j));
     }

@@ -81,3 +81,13 @@ static void copy(const Args& a, Team& team) {
   const Grid g = grid_over(a.t[0], a.t[1]);
   copy_rows(team, g, a.t[0], g.pitch(a.t[0]), a.t[1], g.pitch(a.t[1]));
 }
+// Every byte 0xFF: a NaN as float32, and out of every range as an integer.
+static void fill_nan(const Args& a, Team& team) {
+  const Tensor& x = a.t[0];
+  const Grid g = grid_over(x);
+  const int64_t bytes = bytes_of(x.dtype);
+  for_chunks(team, g.chunks, [&](int64_t chunk) {
+    for (int64_t row = g.begin(chunk); row < g.end(chunk); row++)
+      __builtin_memset(x.data + row * g.pitch(x) * bytes, 0xFF, g.length(row) * bytes);
+  });
+}

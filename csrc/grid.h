@@ -44,6 +44,7 @@ static inline Grid grid_over(const Tensor& first, const T&... others) {
 // The columns of a per-channel kernel: C channels, or, in a tensor without gaps whose C does not fill vectors, `repeat`
 // pixels side by side: 6 channels in vectors of 8 become rows of 48 floats, each vector full.
 static inline int64_t repeat_of(int64_t C, int64_t width) {
+  if (C == 0) return 1;  // a rank 1 tensor without images
   int64_t common = width;
   while (C % common) common /= 2;
   const int64_t fill = width / common;  // pixels until a vector starts on channel 0 again
@@ -70,4 +71,15 @@ static inline Channels channels_over(int64_t width, const Tensor& x, const T&...
   const int64_t C = cols_of(x), pixels = rows_of(x), repeat = flat ? repeat_of(C, width) : 1;
   const int64_t rows = ceil_div(pixels, repeat);
   return {C, pixels, repeat, C * repeat, rows, (pixels - (rows - 1) * repeat) * C, channel_chunks(x), flat};
+}
+
+// A chunk's own part of a per-channel reduction: K rows of float64 sums for C channels, K rows of float32 columns.
+static inline int64_t chunk_sums_bytes(int64_t C, int64_t width, int64_t K) {
+  return ceil_div(K * (C * 8 + columns_of(C, width) * 4), 64) * 64;
+}
+
+// Into how many blocks sum_to cuts what it sums, when it has `sums` results: few if they are many, to bound the scratch.
+static inline int64_t sum_blocks(int64_t total, int64_t sums) {
+  const int64_t most = lesser(MAX_PARTIALS, greater(1, (1 << 18) / greater(1, sums)));
+  return lesser(most, greater(1, total / (2 * GRAIN)));
 }

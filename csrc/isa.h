@@ -29,6 +29,7 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "shape.h"
 #include "random.h"
 #include "optim.h"
+#include "scratch_other.h"
 #include "peak.h"
 // clang-format on
 

@@ -81,10 +81,12 @@ struct OneCall : TeamWork {
                     name);
     for (const Tensor& tensor : tensors) tensor_bytes(tensor, name);
   }
-  static Tensor given(nb::handle item) {  // (address, shape, ld, dtype) or None
+  // (shape, ld, dtype, address) or None; where only sizes matter the address may be left out.
+  static Tensor given(nb::handle item) {
     if (item.is_none()) return Tensor{nullptr, {1, 1, 1, 1}, 0, 0, F32};
-    Tensor tensor = tensor_of(item[1], item[2], item[3]);
-    tensor.data = reinterpret_cast<char*>(nb::cast<uintptr_t>(item[0]));
+    Tensor tensor = tensor_of(item[0], item[1], item[2]);
+    const bool has_address = nb::len(item) > 3;
+    tensor.data = reinterpret_cast<char*>(has_address ? nb::cast<uintptr_t>(item[3]) : uintptr_t(64));
     return tensor;
   }
   Args args() const { return {tensors.data(), integers.data(), floats.data(), scratch, int32_t(tensors.size())}; }
@@ -144,9 +146,9 @@ void bind_kernels(nb::module_& m) {
   m.def("blocking", blocking_of, nb::arg("isa"), "Vector width, register tile and block sizes.");
   m.def("signatures", signatures, "Name of a kernel -> (its tensors, its parameters).");
   m.def("scratch", scratch_of, nb::arg("isa"), nb::arg("kernel"), nb::arg("tensors"), nb::arg("integers"),
-        nb::arg("floats"), nb::arg("threads"), "Bytes of scratch of a call; any address that is not 0 will do.");
+        nb::arg("floats"), nb::arg("threads"), "Bytes of scratch of a call; its tensors are (shape, ld, dtype) or None.");
   m.def("call", call_now, nb::arg("isa"), nb::arg("kernel"), nb::arg("tensors"), nb::arg("integers"),
-        nb::arg("floats"), nb::arg("threads"), "One kernel at once; False where it found a number that is not finite.");
+        nb::arg("floats"), nb::arg("threads"), "One kernel at once, tensors as (shape, ld, dtype, address); False: it found a loss that is not finite.");
 }
 
 // ---- memory
@@ -157,7 +159,7 @@ void bind_memory(nb::module_& m) {
       .def_prop_ro("address", [](const Block& self) { return reinterpret_cast<uintptr_t>(self.data()); })
       .def_prop_ro("nbytes", &Block::nbytes)
       .def("prefault", &Block::prefault, nb::call_guard<nb::gil_scoped_release>(), "Touches every page now.")
-      .def("view", [](nb::object self) {
+      .def("array", [](nb::object self) {
         const Block& block = nb::cast<const Block&>(self);
         return nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>(block.data(), {block.nbytes()}, self);
       }, "Its bytes as an array, which keeps the block alive.");

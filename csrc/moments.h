@@ -36,14 +36,11 @@ static inline void repeat_columns(float* to, const float* from, const Channels& 
   for (int64_t c = 0; c < g.cols; c++) to[c] = from[c % g.C];
 }
 
-// What a chunk owns in scratch: K rows of float64 sums for C channels, then K rows of float32 columns.
+// What a chunk owns in scratch (grid.h says how much).
 struct ChunkSums {
   double* sums;
   float* block;
 };
-static inline int64_t chunk_sums_bytes(int64_t C, int64_t width, int64_t K) {
-  return ceil_div(K * (C * 8 + columns_of(C, width) * 4), 64) * 64;
-}
 static inline ChunkSums chunk_sums(const Args& a, const Channels& g, int64_t K, int64_t chunk) {
   char* own = a.scratch + chunk * chunk_sums_bytes(g.C, WIDTH, K);
   double* sums = reinterpret_cast<double*>(own);

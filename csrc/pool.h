@@ -22,11 +22,12 @@ static inline PoolShape pool_shape(const Tensor& map, const Tensor& out, const i
 struct Span {
   int64_t begin, end;
 };
-// The taps k of a window starting at `start` whose place start + k * dilation lies in [0, size).
+// The taps k of a window starting at `start` whose place start + k * dilation lies in [0, size); {0, 0} if none does.
 static inline Span taps_inside(int64_t start, int64_t size, int64_t kernel, int64_t dilation) {
   if (start >= 0 && start + (kernel - 1) * dilation < size) return {0, kernel};
   const int64_t begin = start < 0 ? ceil_div(-start, dilation) : 0;
-  return {begin, start >= size ? begin : greater(begin, lesser(kernel, (size - 1 - start) / dilation + 1))};
+  const int64_t end = start < size ? lesser(kernel, (size - 1 - start) / dilation + 1) : 0;
+  return begin < end ? Span{begin, end} : Span{0, 0};
 }
 
 struct PoolWindow {
@@ -105,7 +106,7 @@ template <int K, class M>
 static inline Maximum max_of_window(const PoolShape& p, const PoolWindow& at, int64_t ld, int64_t c, M m) {
   const Span h = K ? Span{0, K} : at.h, w = K ? Span{0, K} : at.w;
   const int64_t KW = K ? K : p.KW;
-  Maximum most{set1(-__builtin_inff()), set1i((int32_t)(lesser(h.begin, p.KH - 1) * KW + lesser(w.begin, KW - 1)))};
+  Maximum most{set1(-__builtin_inff()), set1i((int32_t)(h.begin * KW + w.begin))};
   for (int64_t i = h.begin; i < h.end; i++)
     for (int64_t j = w.begin; j < w.end; j++)
       most.meet(m.get(at.x + (i * p.DH * p.W + j * p.DW) * ld + c), (int32_t)(i * KW + j));

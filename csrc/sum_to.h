@@ -30,11 +30,6 @@ struct SumTo {
   int64_t sums() const { return kept_rows * (inner_kept ? w.size[3] : 1); }
 };
 
-static inline int64_t sum_to_blocks(int64_t total, int64_t sums) {
-  const int64_t most = lesser(MAX_PARTIALS, greater(1, (1 << 18) / greater(1, sums)));
-  return lesser(most, greater(1, total / (2 * GRAIN)));
-}
-
 static inline SumTo sum_to_plan(const Args& a) {
   const Tensor &x = a.t[0], &y = a.t[1];
   int64_t stride[2][4];
@@ -45,13 +40,13 @@ static inline SumTo sum_to_plan(const Args& a) {
   SumTo p{make_walk<2>(x, x.shape, stride), 0, 0, false, 1, 1, 0, 1, 1};
   p.inner_kept = p.w.step[1][3] != 0;
   for (int axis = 0; axis < 3; axis++) {
-    const bool kept = p.w.size[axis] > 1 && p.w.step[1][axis] != 0;
+    const bool kept = p.w.size[axis] != 1 && p.w.step[1][axis] != 0;
     (kept ? p.kept_axes : p.summed_axes) |= 1 << axis;
     (kept ? p.kept_rows : p.summed_rows) *= p.w.size[axis];
   }
   p.pieces = greater(1, ceil_div(p.w.size[3], GRAIN));
   p.piece = ceil_div(p.w.size[3], p.pieces);
-  p.blocks = sum_to_blocks(size_of(x), size_of(y));
+  p.blocks = sum_blocks(size_of(x), size_of(y));
   return p;
 }
 

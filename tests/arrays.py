@@ -26,8 +26,9 @@ def made_of(row, rng, name, value, dtype):
         return value
     if name in INTEGERS:
         return rng.integers(0, row.given["logits"][1], value) if name == "targets" else np.array(rng.integers(0, 99))
-    return numbers(rng, name, value, getattr(row, "op", "")).astype(np.float32).astype(dtype) if (
-        getattr(row, "data", "normal") == "normal" or name not in ("x", "logits")) else special(rng, value, row.data, dtype)
+    if getattr(row, "data", "normal") != "normal" and name in ("x", "logits"):
+        return special(rng, value, row.data, dtype)
+    return numbers(rng, name, value, getattr(row, "op", "")).astype(np.float32).astype(dtype)
 
 
 def numbers(rng, name, shape, op):

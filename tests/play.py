@@ -5,18 +5,27 @@ It shares nothing with striate.engine, so that the two can be compared.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
+from arrays import arrays_of, plain
+from cases import Call
 from striate import ops
-from striate.graph import Graph
+from striate.graph import Graph, find_op
+from striate.kernels import reference
 from striate.kernels.contract import ROWS, Spec
+from striate.ops.dispatch import run
 
 
 def invoke(op, tensors, options):
-    """The public operation on arrays or Values."""
+    """The operation on arrays or Values: its public function, or the operation itself where only `fuse` writes it."""
     if op == "callback":
         rest = {name: value for name, value in options.items() if name != "function"}
         return ops.callback(options["function"], *tensors.values(), **rest)
+    if op not in ops.__all__ or "activation" in options:
+        params = {name: value for name, value in options.items() if name != "kernels"}
+        return run(find_op(op), tuple(tensors.values()), params, options.get("kernels", "native"))
     return getattr(ops, op)(**tensors, **options)
 
 
@@ -64,7 +73,8 @@ class Playback:
             behind = [gradients.get(v) for v in node.outputs]
             if node.op.backward is None or all(dy is None for dy in behind):
                 continue
-            for value, dx in zip(node.inputs, node.op.backward(k, self.saved[node], *behind, **node.params), strict=True):
+            dxs = node.op.backward(k, self.saved[node], *behind, **node.params)
+            for value, dx in zip(node.inputs, dxs, strict=True):
                 if dx is not None:
                     gradients[value] = k.add(gradients[value], dx) if value in gradients else dx
         return {value: gradients[value] for value in self.feed if value in gradients}
@@ -94,3 +104,17 @@ def locked(array):
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view
+
+
+@functools.cache
+def spied(case):
+    """Every kernel call of a row, in float64 by the reference: forward, and backward from random gradients."""
+    spy = Spy(reference.kernels())
+    if isinstance(case, Call):
+        getattr(spy, case.kernel)(*arrays_of(case).values(), **case.params)
+        return spy.calls
+    played = Playback(case, {name: plain(value) for name, value in arrays_of(case).items()})
+    ys = played.forward(spy, played.feed)
+    rng = np.random.default_rng(len(str(case)))
+    played.backward(spy, [rng.standard_normal(y.shape) for y in ys])
+    return spy.calls

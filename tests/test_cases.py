@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import re
+
+import numpy as np
+import pytest
 
 import expected
 import expected.ops
-import numpy as np
-import pytest
 from arrays import arrays_of, plain
-from cases import CALLS, CASES, ERRORS, Call
-from play import Playback, Spy, invoke, many
-from tolerance import allowed
-
+from cases import CALLS, CASES, ERRORS
+from play import Playback, invoke, many, spied
 from striate.kernels import native, reference
 from striate.kernels.contract import ROWS, Spec
+from tolerance import allowed
 
-SMOOTH = [c for c in CASES if c.data == "normal"]
+PLAIN = [c for c in CASES if c.layout == "plain"]
+SMOOTH = [c for c in PLAIN if c.data == "normal"]
 BY_DIFFERENCE = {"batch_moments_dx", "softmax_grad", "log_softmax_grad", "cross_entropy_dx", "mse_dx",
                  "scale_shift_dstats"}
 
 
 def rows(cases):
     return pytest.mark.parametrize("case", cases, ids=str)
-
-
-@functools.cache
-def spied(case):
-    """Every kernel call of a row, in float64 by the reference: forward, and backward from random gradients."""
-    spy = Spy(reference.kernels())
-    if isinstance(case, Call):
-        getattr(spy, case.kernel)(*arrays_of(case).values(), **case.params)
-        return spy.calls
-    played = Playback(case, {name: plain(value) for name, value in arrays_of(case).items()})
-    ys = played.forward(spy, played.feed)
-    rng = np.random.default_rng(len(str(case)))
-    played.backward(spy, [rng.standard_normal(y.shape) for y in ys])
-    return spy.calls
 
 
 # ---- the reference
@@ -61,7 +47,7 @@ def scale_of(y):
     return finite.max() if finite.size else 0.0
 
 
-@rows([c for c in CASES + CALLS if getattr(c, "data", "normal") != "large"])
+@rows([c for c in PLAIN if c.data != "large"] + CALLS)
 def test_reference_kernels(case):
     """Each kernel call of the row equals its independent form, in the shapes and dtypes the contract says."""
     for name, tensors, params, outputs in spied(case):
@@ -85,7 +71,7 @@ def test_gradient(case):
     dys = [rng.standard_normal(y.shape) for y in ys]
     gradients = played.backward(k, dys)
     if not gradients:
-        assert case.op == "count_correct"
+        assert all(node.op.backward is None for node in played.graph.nodes)
         return
     aim = {v: rng.standard_normal(x.shape) if v in gradients else 0 for v, x in played.feed.items()}
     for value, dx in gradients.items():
@@ -105,7 +91,7 @@ def test_gradient(case):
 
 # ---- the native kernels
 
-@rows(CASES + CALLS)
+@rows(PLAIN + CALLS)
 def test_native_kernels(case, isa):
     """Each kernel call of the row, in float32 on every instruction set, is as near the float64 reference as derived."""
     exact, k = reference.kernels(), native.kernels(isa)
@@ -116,7 +102,8 @@ def test_native_kernels(case, isa):
         double = [t.astype(np.float64) if t is not None and t.dtype == np.float32 else t for t in single]
         ys = many(getattr(k, name)(*single, **params))
         wanted = many(getattr(exact, name)(*double, **params))
-        for y, other, bound in zip(ys, wanted, allowed(name, double, params, wanted), strict=False):
+        ys, wanted = zip(*((y, other) for y, other in zip(ys, wanted, strict=True) if other is not None), strict=True)
+        for y, other, bound in zip(ys, wanted, allowed(name, double, params, wanted), strict=True):
             assert y.shape == other.shape, name
             assert y.dtype == np.float32 or y.dtype == other.dtype, name
             near(y, other, bound, f"{name} {params}")
@@ -127,7 +114,8 @@ def near(y, wanted, bound, what):
     rounded = wanted.astype(np.float32) if wanted.dtype == np.float64 else wanted
     odd = ~np.isfinite(rounded) if rounded.dtype.kind == "f" else np.zeros(rounded.shape, bool)
     np.testing.assert_array_equal(y[odd], rounded[odd], err_msg=what)
-    error = np.abs(y.astype(np.float64) - rounded if (bound == 0).all() else y - wanted)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(y.astype(np.float64) - (rounded if (bound == 0).all() else wanted))
     over = ~odd & ~(error <= bound)
     assert not over.any(), f"{what}: {over.sum()} of {over.size} beyond the bound, worst {worst(error, bound, over)}"
 
@@ -154,14 +142,14 @@ def test_native_call(case):
 
 # ---- cost and errors
 
-@rows(CASES)
+@rows(PLAIN)
 def test_cost(case):
     """Multiply-accumulates are those of the definition; nothing costs less than nothing."""
     given = arrays_of(case)
     played = Playback(case, given)
     costs = [node.cost() for node in played.graph.nodes]
     y = played.outputs[0]
-    per_output = given["w"][0].size if case.op in ("conv2d", "linear") else 0
+    per_output = given["w"][0].size if "w" in given else 0
     assert sum(c.macs for c in costs) == int(np.prod(y.shape)) * per_output
     assert all(c.other >= 0 for c in costs)
 

@@ -1,4 +1,4 @@
-"""How far a float32 kernel may be from the float64 reference: |y - y64| <= 4 eps op(|x|, |w|), derived kernel by kernel.
+"""How far a float32 kernel may be from the float64 reference: |y - y64| <= 4 eps op(|x|, |w|), kernel by kernel.
 
 The magnitude of a kernel is the kernel itself on absolute values, with minus signs where it subtracts (`SUBTRACTED`).
 """
@@ -11,6 +11,7 @@ from striate.kernels import reference
 from striate.kernels.contract import ROWS
 
 EPS = float(np.finfo(np.float32).eps)
+TINY = float(np.finfo(np.float32).tiny)  # below it a run may flush to zero
 k = reference.kernels()
 
 EXACT = {"relu", "relu_grad", "clip", "clip_grad", "copy", "window", "concat", "flatten", "unflatten", "to_dense",
@@ -25,16 +26,16 @@ def allowed(name, tensors, params, outputs):
     if name in EXACT:
         return [np.zeros_like(y, np.float64) for y in outputs]
     if name in ROUNDED_ONCE:
-        return [EPS * np.abs(y) for y in outputs]
+        return [EPS * np.abs(y) + TINY for y in outputs]
     if name in OWN:
-        return [EPS * m for m in OWN[name](tensors, params, outputs)]
+        return [EPS * m + TINY for m in OWN[name](tensors, params, outputs)]
     names = ["xs"] * len(tensors) if name == "concat" else [label.rstrip("?") for label in ROWS[name].inputs]
     minus = SUBTRACTED.get(name, ())
     sizes = [t if t is None or t.dtype.kind != "f" else np.abs(t) * (-1 if label in minus else 1)
              for t, label in zip(tensors, names, strict=True)]
     plain = {**params, "activation": 0} if "activation" in params else params
     ys = getattr(k, name)(*sizes, **plain)
-    bounds = [4 * EPS * np.abs(m) for m in (ys if isinstance(ys, tuple) else (ys,)) if m is not None]
+    bounds = [4 * EPS * np.abs(m) + TINY for m in (ys if isinstance(ys, tuple) else (ys,)) if m is not None]
     if params.get("activation", 0) > 1:  # tanh and sigmoid do not stretch errors; they add their own
         bounds = [m + 8 * EPS for m in bounds]
     return bounds
@@ -46,7 +47,7 @@ def spread(x):
 
 
 def softmax_bound(tensors, _, outputs):
-    return [y * (8 + spread(tensors[0])) + 1e-31 for y in outputs]
+    return [y * (8 + spread(tensors[0])) for y in outputs]
 
 
 def log_softmax_bound(tensors, _, outputs):
@@ -67,7 +68,7 @@ def log_softmax_grad_bound(tensors, *_):
 
 def cross_entropy_bound(tensors, params, outputs):
     x = tensors[0]
-    return [np.asarray(16 * (1 + 2 * np.abs(x).max(initial=0))), outputs[1] * (8 + spread(x)) + 1e-31]
+    return [np.asarray(16 * (1 + 2 * np.abs(x).max(initial=0))), outputs[1] * (8 + spread(x))]
 
 
 def cross_entropy_dx_bound(tensors, params, outputs):
@@ -88,7 +89,7 @@ def batch_moments_bound(tensors, *_):
 
 OWN = {
     "tanh": lambda t, p, ys: [8 * np.abs(y) for y in ys],
-    "sigmoid": lambda t, p, ys: [8 * np.abs(y) + 1e-31 for y in ys],
+    "sigmoid": lambda t, p, ys: [8 * np.abs(y) for y in ys],
     "tanh_grad": lambda t, p, ys: [4 * np.abs(t[1])],
     "sigmoid_grad": lambda t, p, ys: [4 * np.abs(t[1])],
     "lerp": lambda t, p, ys: [4 * (np.abs(t[0]) + np.abs(t[1]))],

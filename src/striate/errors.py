@@ -10,19 +10,19 @@ from collections.abc import Iterable
 
 
 class StriateError(Exception):
-    """Base of everything striate raises on purpose; `path` names the layer once tracing knows it."""
+    """Base of everything striate raises on purpose; `layer` names the layer once tracing knows it."""
 
-    path: str = ""
+    layer: str = ""
 
     def within(self, path: str, kind: str) -> StriateError:
         """The same error, remembering the innermost layer (`features.3`, `Conv2d`) it happened in."""
-        if not self.path:
-            self.path = f"{path}, {kind}" if path else kind
+        if not self.layer:
+            self.layer = f"{path}, {kind}" if path else kind
         return self
 
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{text} (in {self.path})" if self.path else text
+        return f"{text} (in {self.layer})" if self.layer else text
 
 
 class ShapeError(StriateError, ValueError):

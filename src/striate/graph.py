@@ -61,7 +61,7 @@ def find_op(name: str) -> Op:
 
 
 class Edits:
-    """Process-wide counters: `count` of changes to a state or a Module attribute, `writes` of runs that wrote states."""
+    """Process-wide counters: `count` of edits of states and Module attributes, `writes` of runs that wrote states."""
 
     count = 0
     writes = 0
@@ -100,7 +100,7 @@ class State:
     def array(self) -> Array:
         if self.pending:
             self.initialize()
-        view = self.storage.view()
+        view: Array = self.storage.view()
         view.flags.writeable = False
         return view
 
@@ -130,7 +130,7 @@ def aligned_copy(array: Array) -> Array:
     nbytes = max(array.nbytes, 1)
     raw = np.zeros(nbytes + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    out = raw[start : start + array.nbytes].view(array.dtype.newbyteorder("=")).reshape(array.shape)
+    out: Array = raw[start : start + array.nbytes].view(array.dtype.newbyteorder("=")).reshape(array.shape)
     out[...] = array
     return out
 
@@ -167,6 +167,33 @@ class Value:
             "so Python cannot branch on data; use an operation (clip, relu, mul by a mask) instead"
         )
 
+    def __add__(self, other: Any) -> Value:
+        return self.graph.binary("add", self, other)
+
+    def __radd__(self, other: Any) -> Value:
+        return self.graph.binary("add", other, self)
+
+    def __sub__(self, other: Any) -> Value:
+        return self.graph.binary("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Value:
+        return self.graph.binary("sub", other, self)
+
+    def __mul__(self, other: Any) -> Value:
+        return self.graph.binary("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Value:
+        return self.graph.binary("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Value:
+        return self.graph.binary("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Value:
+        return self.graph.binary("div", other, self)
+
+    def __neg__(self) -> Value:
+        return self.graph.binary("mul", self, -1.0)
+
     def __iter__(self) -> NoReturn:
         raise ConfigError(f"{self!r} cannot be iterated while a network is traced; use ops.split or ops.slice")
 
@@ -174,19 +201,7 @@ class Value:
         raise ConfigError(f"{self!r} has no data while a network is traced; use striate.ops instead of NumPy on it")
 
 
-def _operator(op: str, swapped: bool) -> Callable[[Value, Any], Any]:
-    def method(self: Value, other: Any) -> Any:
-        pair = (other, self) if swapped else (self, other)
-        return self.graph.binary(op, *pair)
-
-    return method
-
-
-for _python, _name in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("truediv", "div")):
-    setattr(Value, f"__{_python}__", _operator(_name, False))
-    setattr(Value, f"__r{_python}__", _operator(_name, True))
-Value.__neg__ = lambda self: self.graph.binary("mul", self, -1.0)  # type: ignore[attr-defined]  # as the four above
-Value.__array_ufunc__ = None  # type: ignore[attr-defined]  # array + Value asks Value, not NumPy
+setattr(Value, "__array_ufunc__", None)  # noqa: B010  # array + Value asks Value, not NumPy; no annotation has it
 
 
 @dataclass(eq=False)
@@ -257,7 +272,8 @@ class Graph:
         try:
             specs = op.shape(*node.input_specs(), **params)
         except StriateError as error:
-            raise error.within(self.path, self.kind)
+            error.within(self.path, self.kind)
+            raise
         self.finish(node, specs)
         return node.outputs
 
@@ -291,7 +307,8 @@ class Graph:
         try:
             yield
         except StriateError as error:
-            raise error.within(path, kind)
+            error.within(path, kind)
+            raise
         finally:
             self.path, self.kind = before
 

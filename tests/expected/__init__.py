@@ -1,4 +1,4 @@
-"""What every kernel and operation should give, by plain loops, closed forms and differences: never by the code under test.
+"""What every kernel and operation should give, by loops, closed forms and differences: never by the code under test.
 
 A kernel's function has the arguments of its row of the contract; float64 (or int64) in and out. An operation's has
 those of striate.ops.

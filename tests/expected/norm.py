@@ -28,9 +28,14 @@ def batch_moments(x):
 
 
 def batch_moments_dx(x, mean, dmean, dvar, dunbiased):
-    duals = (dmean, dvar, dunbiased)
-    return difference(lambda v: sum((d * m).sum() for d, m in zip(duals, batch_moments(v), strict=True)
-                                    if d is not None), x)
+    duals, dx = (dmean, dvar, dunbiased), np.empty_like(x)
+    for c in range(x.shape[1]):
+        def loss(values, c=c):
+            moments = batch_moments(values)
+            return sum(dual[c] * moment[0] for dual, moment in zip(duals, moments, strict=True) if dual is not None)
+
+        dx[:, c:c + 1] = difference(loss, x[:, c:c + 1])
+    return dx
 
 
 def scale_shift(x, mean, var, gamma, beta, *, eps):
@@ -51,14 +56,15 @@ def scale_shift_dx(dy, var, gamma, *, eps):
 
 
 def scale_shift_dstats(sum_dy, sum_dy_xhat, var, gamma, *, eps):
-    # x and dy that have these sums: one value a channel, xhat = sum_dy_xhat / sum_dy, mean 0.
-    x = (sum_dy_xhat / sum_dy * np.sqrt(var + eps))[None]
+    # Two values a channel that have these sums: dy = (sum_dy - 1, 1) and xhat = (0, sum_dy_xhat), mean 0.
+    x = np.stack([np.zeros_like(var), sum_dy_xhat * np.sqrt(var + eps)])
+    dy = np.stack([sum_dy - 1, np.ones_like(var)])
 
     def loss(mean, v):
-        return (sum_dy * scale_shift(x, mean, v, gamma, None, eps=eps)).sum()
+        return (dy * scale_shift(x, mean, v, gamma, None, eps=eps)).sum()
 
     return (difference(lambda mean: loss(mean, var), np.zeros_like(var)),
-            difference(lambda v: loss(np.zeros_like(var), v), var))
+            difference(lambda v: loss(np.zeros_like(var), v), var, step=1e-3 * float((var + eps).min())))
 
 
 def fold_norm(w, b, mean, var, gamma, beta, *, eps):

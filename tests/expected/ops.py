@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from expected import elementwise, loss, norm, windows
@@ -20,14 +22,24 @@ def sides(padding, kernel=(1, 1), dilation=(1, 1)):
     return (*vertical, *horizontal)
 
 
-def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, flip=False):
-    around = sides(padding, w.shape[2:], both(dilation))
+def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, flip=False, activation=0):
+    around = padding if np.shape(padding) == (4,) else sides(padding, w.shape[2:], both(dilation))
     return windows.conv2d(x, windows.flip(w) if flip else w, b, stride=both(stride), padding=around,
-                          dilation=both(dilation), groups=groups, activation=0)
+                          dilation=both(dilation), groups=groups, activation=activation)
 
 
-def linear(x, w, b=None):
-    return windows.linear(x, w, b, activation=0)
+def linear(x, w, b=None, *, activation=0):
+    return windows.linear(x, w, b, activation=activation)
+
+
+def with_norm(layer):
+    def normed(x, w, b, mean, var, gamma, beta, *, eps, activation, **options):
+        y = norm.scale_shift(layer(x, w, b, **options), mean, var, gamma, beta, eps=eps)
+        return windows.activated(y, activation)
+    return normed
+
+
+conv2d_norm, linear_norm = with_norm(conv2d), with_norm(linear)
 
 
 def max_pool2d(x, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False):
@@ -82,8 +94,8 @@ def concat(values, axis=1):
 
 
 def split(x, sizes, axis=1):
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return tuple(slice(x, at, at + size, axis) for at, size in zip(starts, sizes, strict=True))
+    ends = np.cumsum(sizes)
+    return tuple(slice(x, end - size, end, axis) for end, size in zip(ends, sizes, strict=True))
 
 
 def slice(x, start, stop, axis=1):
@@ -118,8 +130,8 @@ def count_correct(logits, targets):
     return loss.count_correct(logits, targets)
 
 
-def sum(x):  # noqa: A001  (the operation's own name)
-    return np.float64(norm.math.fsum(x.ravel()))
+def sum(x):  # the operation's own name
+    return np.float64(math.fsum(x.ravel()))
 
 
 def mean(x):

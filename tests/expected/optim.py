@@ -19,7 +19,7 @@ def sgd(w, g, v, lr, *, momentum, nesterov, weight_decay):
 
 
 def adam(w, g, m, v, lr, step, *, beta1, beta2, eps, weight_decay, decoupled):
-    w2, m2, v2, t, lr = w.copy(), m.copy(), v.copy(), int(step) + 1, float(lr)
+    w2, m2, v2, t, lr = w.copy(), m.copy(), v.copy(), int(step), float(lr)
     for at in np.ndindex(*w.shape):
         d = g[at] + (0 if decoupled else weight_decay * w[at])
         m2[at] = beta1 * m[at] + (1 - beta1) * d

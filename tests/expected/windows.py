@@ -85,8 +85,10 @@ def pack_filters(w, *, groups, for_dx, stride, dilation, nr):
     (o, cg, kh, kw), og = w.shape, w.shape[0] // groups
     columns, channels = (cg, og) if for_dx else (og, cg)
     panels = math.ceil(columns / nr)
-    order = sorted(product(range(kh), range(kw)),
-                   key=lambda t: (t[0] * dilation[0] % stride[0], t[1] * dilation[1] % stride[1]))
+    order = [(i, j) for a in range(stride[0]) for b in range(stride[1])
+             for i in reversed(range(kh)) if i * dilation[0] % stride[0] == a
+             for j in reversed(range(kw)) if j * dilation[1] % stride[1] == b]
+    order = order if for_dx else list(product(range(kh), range(kw)))
     wp = np.zeros((groups * panels, kh * kw * channels, nr), w.dtype)
     for g, column, (at, (i, j)), channel in product(range(groups), range(columns), enumerate(order), range(channels)):
         o, c = (channel, column) if for_dx else (column, channel)

@@ -19,8 +19,8 @@ STYLES: tuple[tuple[str, ...], ...] = (
     ),
     (  # 1: bare, with a flag, with flag and foot
         "54,0 52,34 50,68 48,100",
-        "28,24 42,14 54,0 / 54,0 53,50 52,100",
-        "26,26 40,16 52,0 / 52,0 52,50 52,100 / 24,100 52,100 80,99",
+        "34,20 44,12 54,0 / 54,0 53,50 52,100",
+        "32,22 42,13 52,0 / 52,0 52,50 52,100 / 24,100 52,100 80,99",
     ),
     (  # 2: a corner at the foot, a loop at the foot, a flat swan
         "14,26 28,5 56,0 80,16 74,44 44,74 12,98 / 12,98 50,97 90,95",
@@ -65,8 +65,8 @@ STYLES: tuple[tuple[str, ...], ...] = (
 )
 
 # The longest side of the digit's box in pixels times this is how many points the pen sets down along a stroke of that
-# length: at scale 1 they lie 0.45 pixels apart, so that the edge of a thin stroke shows no beads.
-POINTS_PER_PIXEL = 2.2
+# length: at scale 1 they lie 0.6 pixels apart, so that the edge of a thin stroke shows no beads.
+POINTS_PER_PIXEL = 1.7
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.engine.place import Plan
-from striate.engine.tape import Call
+from striate.engine.tape import Buffer, Call
 from striate.graph import table
+from striate.kernels.contract import Shape
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,20 @@ def _flops(call: Call) -> int:
     return 2 * MACS[call.row.name](tensors, call.params)
 
 
-def _conv2d_macs(t: dict[str, Any], p: dict[str, Any]) -> int:
-    return math.prod(t["y"].shape) * (t["x"].shape[1] // p["groups"]) * math.prod(p["kernel"])
+def _area(kernel: Shape) -> int:
+    return math.prod(kernel)
 
 
-def _conv2d_dx_macs(t: dict[str, Any], p: dict[str, Any]) -> int:
-    return math.prod(t["dy"].shape) * (p["in_channels"] // p["groups"]) * math.prod(p["kernel"])
+def _conv2d_macs(t: dict[str, Buffer], p: dict[str, Any]) -> int:
+    return math.prod(t["y"].shape) * (t["x"].shape[1] // int(p["groups"])) * _area(p["kernel"])
 
 
-def _conv2d_dw_macs(t: dict[str, Any], p: dict[str, Any]) -> int:
-    return math.prod(t["dy"].shape) * (t["x"].shape[1] // p["groups"]) * math.prod(p["kernel"])
+def _conv2d_dx_macs(t: dict[str, Buffer], p: dict[str, Any]) -> int:
+    return math.prod(t["dy"].shape) * (int(p["in_channels"]) // int(p["groups"])) * _area(p["kernel"])
+
+
+def _conv2d_dw_macs(t: dict[str, Buffer], p: dict[str, Any]) -> int:
+    return math.prod(t["dy"].shape) * (t["x"].shape[1] // int(p["groups"])) * _area(p["kernel"])
 
 
 MACS = {"conv2d_gemm": _conv2d_macs, "conv2d_dx_gemm": _conv2d_dx_macs, "conv2d_dw": _conv2d_dw_macs}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from striate.engine.place import ARENA, Plan, place
+from striate.engine.place import ARENA, place
 from striate.engine.profile import Profile
 from striate.engine.tape import Buffer, Call, Tape
 from striate.errors import DtypeError, NonFiniteError, ShapeError
 from striate.graph import Array, Edits
 from striate.kernels import _native
+from striate.kernels.callback import call_back
 from striate.kernels.contract import DENSE
 from striate.kernels.native import DTYPES, encode
 from striate.ops.dispatch import check_targets
@@ -96,11 +97,11 @@ class Program:
 
     def _bind(self) -> Any:
         plan = self.plan
-        calls = []
+        calls: list[tuple[Any, ...]] = []
         for call, (offset, nbytes) in zip(plan.tape.calls, plan.scratch, strict=True):
             tensors = [self._tensor(name, b, call) for name, b in call.tensors()]
             if call.row.name == "callback":
-                calls.append(("callback", tensors, call.params["function"], len(call.inputs), ARENA, 0, 0))
+                calls.append(("callback", tensors, _checked_callback(call), len(call.inputs)))
                 continue
             ints, floats = encode(call.row, call.params)
             calls.append((call.row.name, tensors, ints, floats, ARENA, offset, nbytes))
@@ -117,7 +118,7 @@ class Program:
     def _scratch_bytes(self, call: Call) -> int:
         if call.row.name == "callback":
             return 0
-        tensors = [None if b is None else described(name, b, call) for name, b in call.tensors()]
+        tensors = [None if b is None else (*described(name, b, call), 1) for name, b in call.tensors()]
         return int(_native.scratch(self.isa, call.row.name, tensors, *encode(call.row, call.params), self.threads))
 
     # ---- running
@@ -125,12 +126,9 @@ class Program:
     def _feed(self, name: str, given: Any, buffer: Buffer, limit: int) -> Array:
         array = np.asarray(given)
         if array.dtype != buffer.dtype:
-            if array.dtype.kind in "iu" and buffer.dtype == "int64" or array.dtype.newbyteorder("=") == buffer.dtype:
-                array = array.astype(buffer.dtype)
-            elif array.ndim == 0 and array.dtype.kind in "iuf" and buffer.shape == ():
-                array = array.astype(buffer.dtype)
-            else:
+            if not _converts(array, buffer):
                 raise DtypeError(f"{name}: needs an array of {buffer.dtype}, got {array.dtype}")
+            array = array.astype(buffer.dtype)
         if array.shape != buffer.shape:
             raise ShapeError(f"{name}: needs an array of shape {buffer.shape}, got {array.shape}")
         if limit:
@@ -143,7 +141,7 @@ class Program:
 
     def _fill_constants(self) -> None:
         for storage in self.plan.constants:
-            if isinstance(storage.source, np.ndarray):
+            if self._constants and isinstance(storage.source, np.ndarray):
                 offset = self.plan.places[storage][1]
                 memory = self._constants.array()[offset : offset + storage.nbytes]
                 memory[:] = np.ascontiguousarray(storage.source).reshape(-1).view(np.uint8)
@@ -160,6 +158,11 @@ class Program:
             assert (memory[offset : offset + nbytes] == 0xFF).all(), f"a kernel wrote outside its tensors at {offset}"
 
 
+def _checked_callback(call: Call) -> Callable[..., tuple[Array, ...]]:
+    specs = [b.spec for b in call.outputs if b is not None]
+    return lambda *arrays: call_back(call.params["function"], arrays, specs)
+
+
 def described(name: str, b: Buffer, call: Call | None = None) -> tuple[tuple[int, ...], int, int]:
     """(shape, ld, dtype code) as the native core reads it: dense rank 4 tensors carry ld = 0.
 
@@ -171,6 +174,13 @@ def described(name: str, b: Buffer, call: Call | None = None) -> tuple[tuple[int
         shape = (b.storage.nbytes // np.dtype(b.dtype).itemsize,)
     ld = 0 if len(shape) == 4 and dense else shape[1] if len(shape) in (2, 4) else shape[-1] if shape else 1
     return shape, ld, DTYPES[b.dtype]
+
+
+def _converts(array: Array, b: Buffer) -> bool:
+    """Whether the numbers of `array` are those of `b` in another form: other integers, byte order, or a scalar."""
+    integers = array.dtype.kind in "iu" and b.dtype == "int64"
+    scalar = array.ndim == 0 and array.dtype.kind in "iuf" and b.shape == ()
+    return integers or scalar or array.dtype.newbyteorder("=") == b.dtype
 
 
 def _empty(b: Buffer) -> Array:

@@ -11,7 +11,7 @@ from striate.engine.choose import choose
 from striate.engine.fuse import fuse
 from striate.engine.program import Arena, Program
 from striate.engine.record import Optimizer, record
-from striate.engine.trace import Loss, Metrics, Network, trace
+from striate.engine.trace import Loss, Network, trace
 from striate.graph import Edits, Graph
 from striate.kernels import native
 from striate.kernels.contract import Spec
@@ -93,14 +93,14 @@ class Programs:
             self.net, Spec((batch, *request.image.shape), request.image.dtype), training=request.training,
             loss=request.loss, targets=targets, metrics=dict(request.metrics),
         )
+        if not request.outputs:
+            graph.outputs = {n: v for n, v in graph.outputs.items() if n == "loss" or n in dict(request.metrics)}
         for name in request.watch:
             graph.outputs[f"watch.{name}"] = graph.find(name)
         return graph
 
     def _build(self, request: Request, batch: int) -> Program:
         graph = self.graph(request, batch)
-        if not request.outputs:
-            graph.outputs = {n: v for n, v in graph.outputs.items() if v.shape == () or n.startswith("watch.")}
         isa, threads = native.default_isa(), native.get_threads()
         fused = fuse(graph)
         nr = native.blocking(isa)["nr"]

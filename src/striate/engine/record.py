@@ -1,13 +1,13 @@
 """Record: the forward and backward of a graph's operations, written down as kernel calls instead of computed.
 
-`forward` and `backward` work with any kernel set: with arrays they compute, with a Recorder they make the Tape.
+The operations do not know: the Recorder is a kernel set like any other, whose arrays are buffers.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -24,7 +24,8 @@ CALLBACK = Row("callback", "xs* -> ys*", "", lambda *_: ())
 class Optimizer(Protocol):
     """What a training step needs of an optimiser; it is written against a kernel set, like an operation."""
 
-    scalars: dict[str, str]
+    @property
+    def scalars(self) -> Mapping[str, str]: ...
 
     def slots(self, state: State) -> tuple[State, ...]:
         """The states the optimiser keeps for a parameter."""
@@ -41,6 +42,7 @@ class Recorder:
         self.calls: list[Call] = []
         self.section, self.path = "forward", ""
         self._count: dict[str, int] = {}
+        self._named: set[Storage] = set()
 
     def __getattr__(self, name: str) -> Any:
         if name not in ROWS:
@@ -54,6 +56,13 @@ class Recorder:
         buffer = Buffer(Storage(name, elements(spec) * np.dtype(spec.dtype).itemsize, source), spec.shape, spec.dtype)
         return replace(buffer, dense=dense and not buffer.flat)
 
+    def named(self, buffer: Buffer, name: str) -> Buffer:
+        """`buffer`; its storage takes the name of the value it holds unless it has one already."""
+        if buffer.storage.source is None and buffer.storage not in self._named:
+            self._named.add(buffer.storage)
+            buffer.storage.name = name
+        return buffer
+
     def callback(self, function: Any, xs: Sequence[Buffer], specs: Sequence[Spec]) -> tuple[Buffer, ...]:
         outputs = tuple(self.buffer(self._stem("callback"), s) for s in specs)
         given = tuple(self._laid_out(x, False) for x in xs)
@@ -62,12 +71,17 @@ class Recorder:
 
     def flatten(self, x: Buffer) -> Buffer:
         rows = (x.shape[0], math.prod(x.shape[1:]))
-        return x.reshape(rows) if x.flat else self._record(ROWS["flatten"], x)
+        if x.flat:
+            return x.reshape(rows)
+        flat: Buffer = self._record(ROWS["flatten"], x)
+        return flat
 
     def unflatten(self, x: Buffer, *, shape: tuple[int, ...]) -> Buffer:
         image = (x.shape[0], *shape)
-        trivial = shape[0] == 1 or shape[1:] == (1, 1)
-        return replace(x, shape=image) if trivial else self._record(ROWS["unflatten"], x, shape=shape)
+        if shape[0] == 1 or shape[1:] == (1, 1):
+            return replace(x, shape=image)
+        maps: Buffer = self._record(ROWS["unflatten"], x, shape=shape)
+        return maps
 
     def _record(self, row: Row, *inputs: Buffer | None, **params: Any) -> Any:
         pointwise = row.pointwise and len({b.shape for b in inputs if b is not None}) == 1
@@ -89,26 +103,28 @@ class Recorder:
         """`b` in the layout a kernel wants, by a call that rearranges it if need be."""
         if len(b.shape) != 4 or b.dense == dense or b.flat:
             return b
-        return self._record(ROWS["to_dense" if dense else "from_dense"], b)
+        moved: Buffer = self._record(ROWS["to_dense" if dense else "from_dense"], b)
+        return moved
 
     def _stem(self, name: str) -> str:
         output = name.rstrip("?*")
         return f"{self.path}.{output}" if self.path else output
 
 
-def forward(k: Any, nodes: Iterable[Node], env: dict[Value, Any]) -> dict[Node, Any]:
+def forward(k: Recorder, nodes: Iterable[Node], env: dict[Value, Buffer]) -> dict[Node, Any]:
     """Puts the outputs of `nodes` into `env`; returns what each node saved for its backward."""
     saved = {}
     for node in nodes:
         k.path = node.path
         inputs = [None if v is None else env[v] for v in node.inputs]
         ys, saved[node] = node.op.forward(k, *inputs, **node.params)
-        env.update(zip(node.outputs, ys if isinstance(ys, tuple) else (ys,), strict=True))
+        for value, y in zip(node.outputs, ys if isinstance(ys, tuple) else (ys,), strict=True):
+            env[value] = k.named(y, value.name)
     return saved
 
 
-def backward(k: Any, nodes: Sequence[Node], saved: dict[Node, Any], grads: dict[Value, Any],
-             wanted: Iterable[Value]) -> dict[Value, Any]:
+def backward(k: Recorder, nodes: Sequence[Node], saved: dict[Node, Any], grads: dict[Value, Buffer],
+             wanted: Iterable[Value]) -> dict[Value, Buffer]:
     """`grads` of some values carried back through `nodes` to every value that `wanted` ones depend on."""
     live = set(wanted)
     for node in nodes:
@@ -120,18 +136,19 @@ def backward(k: Any, nodes: Sequence[Node], saved: dict[Node, Any], grads: dict[
             continue
         for value, dx in zip(node.inputs, _through(k, node, saved[node], dys), strict=True):
             if value in live and dx is not None:
-                grads[value] = k.add(grads[value], dx) if value in grads else dx
+                grads[value] = k.named(k.add(grads[value], dx) if value in grads else dx, f"d {value.name}")
     return grads
 
 
-def _through(k: Any, node: Node, saved: Any, dys: list[Any]) -> tuple[Any, ...]:
+def _through(k: Recorder, node: Node, saved: Any, dys: list[Any]) -> tuple[Any, ...]:
     if node.op.backward is None:
         raise ConfigError(f"{node.op.name}: has no derivative").within(node.path, node.op.name)
     k.path = node.path
     try:
         return node.op.backward(k, saved, *dys, **node.params)
     except StriateError as error:
-        raise error.within(node.path, node.op.name)
+        error.within(node.path, node.op.name)
+        raise
 
 
 def record(graph: Graph, nr: int, *, loss: Value | None = None, gradients: bool = False,
@@ -142,10 +159,10 @@ def record(graph: Graph, nr: int, *, loss: Value | None = None, gradients: bool 
     """
     k = Recorder(nr)
     tape = Tape()
-    env: dict[Value, Any] = _sources(k, graph, tape)
+    env: dict[Value, Buffer] = _sources(k, graph, tape)
     first, last = _split(graph)
     saved = forward(k, first, env)
-    grads: dict[Value, Any] = {}
+    grads: dict[Value, Buffer] = {}
     if loss is not None:
         k.path = "loss"
         k.check_finite(env[loss])
@@ -165,9 +182,9 @@ def record(graph: Graph, nr: int, *, loss: Value | None = None, gradients: bool 
     return tape.prune()
 
 
-def _sources(k: Recorder, graph: Graph, tape: Tape) -> dict[Value, Any]:
+def _sources(k: Recorder, graph: Graph, tape: Tape) -> dict[Value, Buffer]:
     """Buffers of the inputs, states and constants."""
-    env = {v: k.buffer(v.name, v.spec) for v in graph.inputs}
+    env = {v: k.named(k.buffer(v.name, v.spec), v.name) for v in graph.inputs}
     tape.inputs = [TapeInput(v.name, env[v], v.limit) for v in graph.inputs]
     for state, value in graph.states.items():
         tape.states[state] = env[value] = k.buffer(value.name, value.spec, dense=True, source=state)

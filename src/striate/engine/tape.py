@@ -156,9 +156,8 @@ class Tape:
         for call in self.calls:
             results = play_call(kernels, call, [value(b) for b in call.inputs])
             at.update((b.storage, r) for b, r in zip(call.outputs, results, strict=True) if b is not None)
-        results = {name: value(b) for name, b in self.outputs.items()}
-        results |= {state.path: value(b) for state, b in self.updates}
-        return {name: r for name, r in results.items() if r is not None}
+        wanted = [*self.outputs.items(), *((state.path, b) for state, b in self.updates)]
+        return {name: np.asarray(value(b)) for name, b in wanted}
 
     def fingerprint(self, isa: str) -> str:
         """A hash of what is computed and how: the same fingerprint and inputs give the same bits."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from striate.errors import ConfigError, ShapeError
@@ -10,7 +10,7 @@ from striate.graph import Graph, State, Value
 from striate.kernels.contract import Spec
 
 Loss = Callable[[Any, Value], Value]
-Metrics = dict[str, Callable[[Any, Value], Value]]
+Metrics = Mapping[str, Callable[[Any, Value], Value]]
 
 
 class Network(Protocol):

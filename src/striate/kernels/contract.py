@@ -48,7 +48,7 @@ class Row:
         object.__setattr__(self, "inputs", tuple(left.split()))
         object.__setattr__(self, "outputs", tuple(right.split()))
         pairs = (p.split(":") for p in self.parameters.split())
-        object.__setattr__(self, "params", dict(pairs))  # type: ignore[arg-type]  # each pair has two parts
+        object.__setattr__(self, "params", dict(pairs))
 
 
 # Tensors under these names are dense and row-major at any rank (weights OIHW, their gradients and optimiser slots);
@@ -316,7 +316,8 @@ row("clip_grad", "x dy -> dx", "low:f high:f", _same, overwrites=((0, 0), (0, 1)
 row("scale", "x -> y", "factor:f", _same, overwrites=((0, 0),), pointwise=True)
 row("copy", "x -> y", "", _same, pointwise=True)
 for _name in ("add", "sub", "mul", "div"):
-    row(_name, "a b -> y", "", lambda a, b, _who=_name: (broadcast(_who, a, b),), overwrites=((0, 0), (0, 1)), pointwise=True)
+    row(_name, "a b -> y", "", lambda a, b, _who=_name: (broadcast(_who, a, b),), overwrites=((0, 0), (0, 1)),
+        pointwise=True)
 row("sum_to", "x -> y", "axes:1", _sum_to)
 row("dropout", "x seed step -> y", "p:f key:1 first:1", _same, overwrites=((0, 0),))
 

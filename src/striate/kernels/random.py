@@ -59,9 +59,10 @@ def unit(bits: Words) -> NDArray[np.float32]:
 
 
 def image_uniform(shape: tuple[int, ...], *, seed: int, key: int, first: int, step: int) -> NDArray[np.float32]:
-    """Numbers in [0, 1) for a batch whose axis 0 counts images from `first`, so that no number depends on the batch size.
+    """Numbers in [0, 1) for a batch whose images count from `first`, so that no number depends on the batch size.
 
-    Element e (in NCHW order) of image n takes word e & 3 of counter (e >> 2, first + n, step's low word, its high word).
+    Element e (in NCHW order) of image n takes word e & 3 of counter (e >> 2, first + n, step's low word, its high
+    word).
     """
     images, per_image = shape[0], int(np.prod(shape[1:], dtype=np.int64))
     counter = np.zeros((images, -(-per_image // 4), 4), np.uint64)

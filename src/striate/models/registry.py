@@ -57,6 +57,7 @@ def create(name: str, *, seed: int = 0, classes: int | None = None, in_channels:
         )
         return entry.build(**ends).initialize(integer("create", "seed", seed, 0, 2**63 - 1))
     except (ConfigError, DtypeError) as error:
-        raise error.within(name, "model")
+        error.within(name, "model")
+        raise
 
 

@@ -112,9 +112,9 @@ class Module:
 
     @property
     def programs(self) -> Programs:
-        if getattr(self, "_programs", None) is None:
+        if vars(self).get("_programs") is None:
             object.__setattr__(self, "_programs", Programs(self))
-        found: Programs = self._programs  # type: ignore[has-type]  # set through object.__setattr__
+        found: Programs = vars(self)["_programs"]
         return found
 
     def graph(self, input_shape: Shape, *, training: bool = False, batch: int = 1) -> Graph:

@@ -36,6 +36,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "eps": (0, math.inf), "weight": (0, 1), "p": (0, 1), "key": (0, 2**63 - 1), "smoothing": (0, 1),
     "low": (-math.inf, math.inf), "high": (-math.inf, math.inf), "value": (-math.inf, math.inf),
 }
+FRACTIONS = frozenset({"eps", "weight", "p", "smoothing", "low", "high", "value"})  # all others are integers
 
 
 class GraphModule(Module):
@@ -67,7 +68,8 @@ class GraphModule(Module):
         return self.by_path
 
     def structure(self) -> tuple[Any, ...]:
-        return tuple((path, id(s), s.trainable) for path, s in self.by_path.items()), tuple(map(id, self.graphs.values()))
+        states = tuple((path, id(s), s.trainable) for path, s in self.by_path.items())
+        return states, tuple(map(id, self.graphs.values()))
 
 
 # ---- writing
@@ -214,7 +216,8 @@ def _parameter(name: str, value: Any) -> Any:
         return tuple(_parameter(name, v) for v in value)
     number = float(value) if value in ("inf", "-inf") else value
     low, high = RANGES[name]
-    if isinstance(number, str) or not isinstance(number, int | float) or not low <= number <= high:
+    kinds = int | float if name in FRACTIONS else int
+    if not isinstance(number, kinds) or not low <= number <= high:
         raise FormatError(f"parameter {name} must be from {low} to {high}, got {value!r:.60}")
     return number
 

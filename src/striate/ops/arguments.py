@@ -65,6 +65,6 @@ def flag(who: str, name: str, value: Any) -> bool:
 
 
 def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes) and np.ndim(value) > 0 or (
+    return (isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes) and np.ndim(value) > 0) or (
         isinstance(value, tuple | list)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from striate.graph import Op, Params, State, Value
 from striate.kernels import native, reference
 from striate.kernels.contract import Spec
 
-KERNEL_SETS = {"native": native.kernels, "reference": reference.kernels}
+KERNEL_SETS: dict[str, Callable[[], Any]] = {"native": native.kernels, "reference": reference.kernels}
 
 
 def run(op: Op, inputs: Sequence[Any], params: Params | None = None, kernels: str = "native") -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ T = Any
 class _Optimizer:
     """Keeps the slots of every parameter: states of their own, made when a step is first planned."""
 
-    scalars: dict[str, str] = {"lr": "float32"}
+    scalars: ClassVar[dict[str, str]] = {"lr": "float32"}
     slot_names: tuple[str, ...] = ()
 
     def __init__(self, lr: float) -> None:
@@ -75,7 +75,7 @@ class Adam(_Optimizer):
     Ref: Kingma and Ba 2015, arXiv 1412.6980, algorithm 1; Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2.
     """
 
-    scalars = {"lr": "float32", "step": "int64"}
+    scalars: ClassVar[dict[str, str]] = {"lr": "float32", "step": "int64"}
     slot_names = ("moment1", "moment2")
 
     def __init__(self, lr: float = 0.001, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,

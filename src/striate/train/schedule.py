@@ -16,14 +16,15 @@ Schedule = Callable[[int, int], float]
 
 def constant(warmup: int = 0) -> Schedule:
     """Always 1."""
-    return _warmed(warmup, lambda step, total: 1.0)
+    return _warmed(warmup, lambda step, total: 1.0, "constant()")
 
 
 def step(milestones: Sequence[float], gamma: float = 0.1, warmup: int = 0) -> Schedule:
     """gamma to the number of milestones passed; a milestone is a fraction of the whole training, as 0.5 and 0.75."""
     marks = [number("step", "milestones", m, 0.0, 1.0) for m in milestones]
     factor = number("step", "gamma", gamma, 0.0, 1.0)
-    return _warmed(warmup, lambda step, total: factor ** sum(step >= m * total for m in marks))
+    return _warmed(warmup, lambda step, total: factor ** sum(step >= m * total for m in marks),
+                   f"step(milestones={marks}, gamma={factor})")
 
 
 def cosine(warmup: int = 0, floor: float = 0.0) -> Schedule:
@@ -34,10 +35,15 @@ def cosine(warmup: int = 0, floor: float = 0.0) -> Schedule:
         done = (step - warmup) / max(total - warmup, 1)
         return low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
-    return _warmed(warmup, factor)
+    return _warmed(warmup, factor, f"cosine(floor={low})")
 
 
-def _warmed(warmup: int, after: Schedule) -> Schedule:
+def describe(schedule: Schedule) -> str:
+    """The call that made a schedule, or the name of a function of your own."""
+    return getattr(schedule, "__name__", type(schedule).__name__)
+
+
+def _warmed(warmup: int, after: Schedule, text: str) -> Schedule:
     rising = integer("schedule", "warmup", warmup, 0)
 
     def factor(step: int, total: int) -> float:
@@ -45,4 +51,5 @@ def _warmed(warmup: int, after: Schedule) -> Schedule:
             raise ConfigError(f"schedule: warmup must be shorter than the training of {total} steps, got {rising}")
         return (step + 1) / (rising + 1) if step < rising else after(step, total)
 
+    factor.__name__ = text.replace("(", f"(warmup={rising}, ", 1).replace(", )", ")")
     return factor

@@ -29,7 +29,7 @@ def batch_moments(x: Array) -> tuple[Array, Array, Array]:
 
 
 def batch_moments_dx(x: Array, mean: Array, dmean: Array | None, dvar: Array | None, dunbiased: Array | None) -> Array:
-    """What the gradients of the statistics add to that of x; the deviations sum to zero, so var sends none through mean."""
+    """The gradient of x through its statistics; deviations sum to zero, so var sends none back through the mean."""
     n = _count(x)
     dx = np.zeros_like(x)
     if dmean is not None:

@@ -25,11 +25,11 @@ def sgd(w: Array, g: Array, v: Array | None, lr: Array, *, momentum: float, nest
 
 def adam(w: Array, g: Array, m: Array, v: Array, lr: Array, step: Array, *, beta1: float, beta2: float, eps: float,
          weight_decay: float, decoupled: int) -> tuple[Array, Array, Array]:
-    """Adam; `decoupled` shrinks w itself instead of adding to its gradient. `step` counts the steps before this one.
+    """Adam; `decoupled` shrinks w itself instead of adding to its gradient. `step` is 1 on the first step.
 
     Ref: Kingma and Ba 2014, arXiv 1412.6980, algorithm 1; Loshchilov and Hutter 2017, arXiv 1711.05101, algorithm 2.
     """
-    t = int(step) + 1
+    t = int(step)
     if decoupled:
         w = w - w * scalar(lr * weight_decay, w)
     else:

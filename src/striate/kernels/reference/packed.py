@@ -15,12 +15,21 @@ from striate.kernels.reference.arrays import Array
 from striate.kernels.reference.conv import conv2d, conv2d_dx, exchanged
 
 
-def taps(kernel: Shape, stride: Shape, dilation: Shape) -> list[tuple[int, int]]:
-    """The taps (kh, kw) in packed order: those that reach the same pixels of a strided dX stand together."""
-    def phase(tap: tuple[int, int]) -> tuple[int, ...]:
-        return tuple(t * d % s for t, d, s in zip(tap, dilation, stride, strict=True))
+def taps(kernel: Shape, stride: Shape, dilation: Shape, for_dx: int) -> list[tuple[int, int]]:
+    """The taps (kh, kw) in packed order: row by row, but for dX by the phase of the stride they serve.
 
-    return sorted(product(range(kernel[0]), range(kernel[1])), key=phase)
+    Tap kh carries dy to the rows u of the padded input with u = kh * dilation (mod stride): its phase. Within one the
+    last tap stands first, so that dX correlates dy with them as the forward pass does x.
+    """
+    order = product(range(kernel[0]), range(kernel[1]))
+    if not for_dx:
+        return list(order)
+
+    def place(tap: tuple[int, int]) -> tuple[int, ...]:
+        phase = (t * d % s for t, d, s in zip(tap, dilation, stride, strict=True))
+        return (*phase, -tap[0], -tap[1])
+
+    return sorted(order, key=place)
 
 
 def pack_filters(w: Array, *, groups: int, for_dx: int, stride: Shape, dilation: Shape, nr: int) -> Array:
@@ -31,34 +40,33 @@ def pack_filters(w: Array, *, groups: int, for_dx: int, stride: Shape, dilation:
     if for_dx:
         w = exchanged(w, groups)
     columns, channels, kh, kw = w.shape[0] // groups, *w.shape[1:]
-    order = taps((kh, kw), stride, dilation)
+    order = taps((kh, kw), stride, dilation, for_dx)
     deep = np.stack([w[:, :, i, j] for i, j in order], axis=1)  # (G*columns, KH*KW, channels)
     panels = -(-columns // nr)
     wide = np.zeros((groups, panels * nr, kh * kw * channels), w.dtype)
     wide[:, :columns] = deep.reshape(groups, columns, -1)
-    return wide.reshape(groups * panels, nr, -1).transpose(0, 2, 1).copy()
+    return wide.reshape(groups * panels, nr, -1).swapaxes(1, 2).copy()
 
 
-def unpack_filters(wp: Array, *, columns: int, kernel: Shape, stride: Shape, dilation: Shape, groups: int) -> Array:
-    """The filters (G*columns, channels, KH, KW) that were packed."""
+def unpack_filters(wp: Array, columns: int, groups: int, kernel: Shape, order: list[tuple[int, int]]) -> Array:
+    """The filters (G*columns, channels, KH, KW) whose taps were packed in `order`."""
     depth = wp.shape[1]
-    wide = wp.transpose(0, 2, 1).reshape(groups, -1, depth)[:, :columns]
-    deep = wide.reshape(groups * columns, kernel[0] * kernel[1], -1)
+    wide = wp.swapaxes(1, 2).reshape(groups, -1, depth)[:, :columns]
+    deep = wide.reshape(groups * columns, len(order), -1)
     w = np.zeros((groups * columns, deep.shape[2], *kernel), wp.dtype)
-    for at, (i, j) in enumerate(taps(kernel, stride, dilation)):
+    for at, (i, j) in enumerate(order):
         w[:, :, i, j] = deep[:, at]
     return w
 
 
 def conv2d_gemm(x: Array, wp: Array, b: Array | None, *, out_channels: int, kernel: Shape, stride: Shape,
                 padding: Shape, dilation: Shape, groups: int, activation: int) -> Array:
-    w = unpack_filters(wp, columns=out_channels // groups, kernel=kernel, stride=(1, 1), dilation=(1, 1), groups=groups)
+    w = unpack_filters(wp, out_channels // groups, groups, kernel, taps(kernel, stride, dilation, 0))
     return conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation)
 
 
 def conv2d_dx_gemm(dy: Array, wp: Array, *, in_channels: int, size: Shape, kernel: Shape, stride: Shape,
                    padding: Shape, dilation: Shape, groups: int) -> Array:
-    back = unpack_filters(wp, columns=in_channels // groups, kernel=kernel, stride=stride, dilation=dilation,
-                          groups=groups)
+    back = unpack_filters(wp, in_channels // groups, groups, kernel, taps(kernel, stride, dilation, 1))
     return conv2d_dx(dy, exchanged(back, groups), size=size, stride=stride, padding=padding, dilation=dilation,
                      groups=groups)

@@ -1,0 +1,58 @@
+# `make demo` trains LeNet-5, `make test` passes the tests; both set up what they need in .venv first.
+PYTHON ?= python3
+EPOCHS ?= 6
+DATA ?= auto
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find src csrc -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: demo test check torch sanitize proofs bench wheel clean
+
+demo: $(VENV)/installed
+	$(BIN)/striate train lenet5 --data $(DATA) --epochs $(EPOCHS)
+
+test: $(VENV)/tested
+	$(BIN)/python -m pytest
+
+check: $(VENV)/tested  ## format, lint, types, sizes and import order
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*.h csrc/*.cpp)
+
+torch: $(VENV)/tested  ## the case table and whole networks beside PyTorch
+	$(PIP) install '.[test-torch]'
+	$(BIN)/python -m pytest -m torch --override-ini addopts='--strict-markers -ra'
+
+sanitize:  ## the case table under AddressSanitizer and UndefinedBehaviorSanitizer, every buffer guarded
+	$(PYTHON) tests/sanitize.py $(SANITIZE)
+
+proofs: $(VENV)/tested  ## what takes minutes: many random problems, long runs, leaks
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/tested
+	$(PIP) install '.[bench]'
+	$(BIN)/python benchmarks/conv_peak.py
+	$(BIN)/python benchmarks/lenet_inference.py
+	$(BIN)/python benchmarks/lenet_fashion.py
+
+wheel: $(VENV)/python
+	$(PIP) wheel --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) .venv-sanitize build dist
+
+$(VENV)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: needs Python 3.10 or newer as $(PYTHON)"; exit 1; }
+	@command -v c++ >/dev/null || { echo "make: needs a C++17 compiler (Debian: apt-get install g++ python3-dev)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make: needs Python 3.10 or newer, got $$($(PYTHON) --version)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/python $(SOURCES)
+	$(PIP) install '.[plot]'
+	@touch $@
+
+$(VENV)/tested: $(VENV)/python $(SOURCES)
+	$(PIP) install '.[plot,test]' -Ccmake.define.STRIATE_EMULATE_WIDTH16=ON
+	@touch $@ $(VENV)/installed

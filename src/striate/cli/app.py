@@ -1,0 +1,86 @@
+"""The verbs under one roof, and what becomes of an error: one sentence on standard error and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import striate
+from striate.cli.data import data
+from striate.cli.doctor import doctor
+from striate.cli.evaluate import evaluate
+from striate.cli.output import say
+from striate.cli.predict import predict
+from striate.cli.summary import summary
+from striate.cli.train import train
+from striate.errors import NonFiniteError, StriateError
+
+FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+UsageError = typer.BadParameter.__bases__[0]  # typer brings its own click or uses the installed one
+
+app = typer.Typer(
+    name="striate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: [bold]striate train[/bold]  (it fetches or draws its own images, and says what to type next)",
+)
+for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("summary", summary),
+                   ("doctor", doctor)):
+    app.command(name, no_args_is_help=name in ("eval", "predict", "summary"))(verb)
+app.add_typer(data, name="data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"striate {striate.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _striate(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                          help="Show the version and exit.")] = False,
+) -> None:
+    """Convolutional networks on the CPU you have: train them, try them, see what they cost."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line; STRIATE_DEBUG=1 lets errors through with their traceback."""
+    try:
+        status = app(None if arguments is None else list(arguments), standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        say("stopped")
+        return INTERRUPTED
+    except UsageError as error:
+        context = getattr(error, "ctx", None)
+        _explain(f"{error.format_message()}; see {context.command_path if context else 'striate'} --help")
+        return MISTAKE
+    except (StriateError, OSError) as error:
+        if os.environ.get("STRIATE_DEBUG") == "1":
+            raise
+        return _failed(error)
+
+
+def _failed(error: StriateError | OSError) -> int:
+    """Says what went wrong. A full disk or a loss that is not finite is a failed run, the rest a mistake in the call."""
+    if isinstance(error, BrokenPipeError):  # whoever read our output has gone: nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    if isinstance(error, StriateError):
+        _explain(str(error))
+        return FAILED if isinstance(error, NonFiniteError) else MISTAKE
+    reason = error.strerror or str(error)
+    _explain(reason if error.filename is None else f"{error.filename}: {reason}")
+    if "stdout" in str(error.filename):
+        return FAILED
+    theirs = FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError
+    return MISTAKE if isinstance(error, theirs) else FAILED
+
+
+def _explain(sentence: str) -> None:
+    say(f"error: {sentence}")

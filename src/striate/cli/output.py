@@ -1,0 +1,31 @@
+"""Where words go: results to standard output, all else to standard error; --json prints one object and nothing more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output; all else to standard "
+                                                   "error.")]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="How many threads compute. [default: one a physical "
+                                                               "core you may use]")]
+
+
+def say(text: str) -> None:
+    """A line on standard error; if even that is gone there is nobody to tell."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def show(text: str, *, as_json: bool = False) -> None:
+    """A line of the result: on standard output, unless that is kept free for the JSON object."""
+    print(text, file=sys.stderr if as_json else sys.stdout)
+
+
+def show_json(found: dict[str, Any]) -> None:
+    """The one object that --json promises."""
+    print(json.dumps(found, allow_nan=False))

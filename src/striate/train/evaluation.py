@@ -1,0 +1,76 @@
+"""How good a network is on labelled images: mean loss, accuracy, and which class is taken for which."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate import ops
+from striate.data import Dataset, Loader
+from striate.engine.programs import Request
+from striate.engine.step import image_spec
+from striate.engine.trace import Loss
+from striate.errors import ShapeError
+from striate.graph import Value
+from striate.kernels.contract import Spec
+from striate.nn import Module
+from striate.train.position import Tally
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an evaluation found; accuracy is from 0 to 1."""
+
+    loss: float
+    accuracy: float
+    images: int
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / max(self.seconds, 1e-9)
+
+
+def correct(outputs: Any, targets: Value) -> Value:
+    """How many of a batch are right; of a network with several outputs the first one counts."""
+    return ops.count_correct(main_output(outputs), targets)
+
+
+def main_output(outputs: Any) -> Any:
+    """The logits of a network that may return a tuple, list or dict of outputs: the first of them."""
+    while isinstance(outputs, tuple | list | dict):
+        outputs = next(iter(outputs.values() if isinstance(outputs, dict) else outputs))
+    return outputs
+
+
+def evaluate(net: Module, data: Dataset, *, batch_size: int = BATCH, loss: Loss = ops.cross_entropy,
+             stopped: Callable[[], bool] = lambda: False) -> Score | None:
+    """Loss and accuracy of `net` over all of `data`; None if `stopped` said so before the end."""
+    sums, start = Tally(), time.perf_counter()
+    for x, targets in Loader(data, batch_size, shuffle=False).epoch(0):
+        request = Request(image_spec(x), False, loss, Spec((), "int64"), (("correct", correct),), outputs=False)
+        feeds = {"x": x, "targets": targets, "seed": np.int64(0), "step": np.int64(0)}
+        result = net.programs.get(request, len(x)).run(feeds)
+        sums.add(float(result["loss"]), float(result["correct"]), len(x))
+        if stopped():
+            return None
+    return Score(sums.mean_loss, sums.accuracy, sums.images, time.perf_counter() - start)
+
+
+def confusion(net: Module, data: Dataset, *, batch_size: int = BATCH) -> npt.NDArray[np.int64]:
+    """How many images of each class (row) are taken for each class (column)."""
+    classes = len(data.classes)
+    counts = np.zeros((classes, classes), np.int64)
+    for x, targets in Loader(data, batch_size, shuffle=False).epoch(0):
+        logits = main_output(net(x))
+        if logits.ndim != 2 or logits.shape[1] != classes:
+            raise ShapeError(f"confusion: needs logits (N, {classes}), one a class of {data.name}, got {logits.shape}")
+        np.add.at(counts, (targets, logits.argmax(axis=1)), 1)
+    return counts

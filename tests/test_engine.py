@@ -1,0 +1,278 @@
+"""Whole networks: a program equals its tape played by the reference, in the bits it should, in the bytes it said."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+
+import numpy as np
+import pytest
+
+import striate as st
+from nets import Branches, Shared, Tiny
+from striate import nn, ops
+from striate.engine.choose import choose
+from striate.engine.fuse import fuse
+from striate.engine.program import Program
+from striate.engine.programs import Request
+from striate.engine.record import record
+from striate.engine.step import TrainingStep
+from striate.engine.trace import trace
+from striate.kernels import native, reference
+from striate.kernels.contract import Spec
+from striate.train import SGD, Adam
+
+
+def aux_loss(y, targets):
+    return ops.cross_entropy(y["logits"], targets) + 0.5 * y["aux"][0]
+
+
+NETS = {
+    "lenet5": (lambda: st.create("lenet5"), (1, 28, 28), 10, ops.cross_entropy),
+    "tiny": (lambda: Tiny().initialize(1), (3, 8, 8), 5, ops.cross_entropy),
+    "branches": (lambda: Branches().initialize(2), (4, 8, 8), 3, aux_loss),
+    "shared": (lambda: Shared().initialize(3), (2, 5, 5), 2, ops.cross_entropy),
+}
+
+
+def batch(image, classes, n=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, *image)).astype(np.float32), rng.integers(0, classes, n)
+
+
+def close(got, wanted):
+    scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=3e-5 * scale)
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("check", [False, True])
+def test_program_equals_its_tape_played_by_the_reference(name, check, isa, monkeypatch):
+    build, image, classes, loss = NETS[name]
+    monkeypatch.setenv("STRIATE_CHECK", "1" if check else "0")
+    net = build()
+    x, targets = batch(image, classes)
+    graph = trace(net, Spec(x.shape), training=True, loss=loss, targets=Spec(targets.shape, "int64"))
+    nr = native.blocking(isa)["nr"]
+    fused = fuse(graph)
+    tape = record(fused, nr, loss=fused.outputs["loss"], gradients=True, optimizer=SGD(0.1, momentum=0.9))
+    feeds = {"x": x, "targets": targets, "lr": np.float32(0.1), "step": np.int64(3), "seed": np.int64(7)}
+    wanted = tape.play(reference.kernels(), feeds)
+    got = Program(choose(tape, nr), isa=isa, threads=2).run(feeds)
+    for key, value in got.items():
+        close(value, wanted[key])
+    for path, state in net.states().items():
+        close(state.array, wanted.get(path, state.array))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_inference_program_equals_the_unfused_reference(name):
+    build, image, classes, loss = NETS[name]
+    net = build()
+    x, targets = batch(image, classes)
+    step = TrainingStep(net.programs, loss, SGD(0.05))
+    for i in range(3):  # statistics and weights away from their first values
+        step(x, targets, lr=0.05, step=i + 1)
+    tape = record(trace(net, Spec(x.shape)), 8)
+    wanted = tape.play(reference.kernels(), {"x": x}, dtype="float64")
+    got = nn.module.evaluate(net.programs, x)
+    flat = [got] if isinstance(got, np.ndarray) else [got["logits"], *got["aux"]]
+    for y, w in zip(flat, wanted.values(), strict=True):
+        close(y, w)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-3), Adam(0.01)])
+def test_gradients_and_updates_are_those_of_float64(optimizer):
+    net = Tiny().initialize(1)
+    x, targets = batch((3, 8, 8), 5)
+    graph = trace(net, Spec(x.shape), training=True, loss=ops.cross_entropy, targets=Spec(targets.shape, "int64"))
+    tape = record(graph, 8, loss=graph.outputs["loss"], gradients=True, optimizer=optimizer)
+    feeds = {"x": x.astype(np.float64), "targets": targets, "lr": np.float64(0.1), "step": np.int64(1)}
+    wanted = tape.play(reference.kernels(), feeds, dtype="float64")
+    value, grads = nn.value_and_grad(Tiny().initialize(1), ops.cross_entropy)(x, targets)
+    assert value == pytest.approx(float(wanted["loss"]), rel=1e-6)
+    for path, gradient in grads.items():
+        close(gradient, wanted[f"grad.{path}"])
+    step = TrainingStep(net.programs, ops.cross_entropy, optimizer)
+    step(x, targets, lr=0.1, step=1)
+    for path, state in (net.states() | optimizer.states()).items():
+        close(state.array, wanted.get(path, state.array))
+
+
+def test_gradient_of_a_whole_network_by_central_difference():
+    net = Branches().initialize(2)
+    x, targets = batch((4, 8, 8), 3)
+    graph = trace(net, Spec(x.shape), training=True, loss=aux_loss, targets=Spec(targets.shape, "int64"))
+    tape = record(graph, 8, loss=graph.outputs["loss"], gradients=True)
+    rng = np.random.default_rng(5)
+    direction = {p: rng.standard_normal(s.shape) for p, s in net.states().items()}
+    at = {p: s.array.astype(np.float64) for p, s in net.states().items()}
+
+    def loss(t):
+        sources = {b.storage: s for s, b in tape.states.items()}
+        for storage, state in sources.items():
+            storage.source = at[state.path] + t * direction[state.path]
+        feeds = {"x": x.astype(np.float64), "targets": targets, "step": np.int64(0), "seed": np.int64(0)}
+        return tape.play(reference.kernels(), feeds, dtype="float64")
+
+    slope = sum(float((loss(0.0)[f"grad.{p}"] * d).sum()) for p, d in direction.items())
+    measured = (loss(1e-6)["loss"] - loss(-1e-6)["loss"]) / 2e-6
+    assert slope == pytest.approx(float(measured), rel=1e-6, abs=1e-9), (slope, measured)
+
+
+def trained(threads, steps=100, name="tiny"):
+    build, image, classes, loss = NETS[name]
+    native.set_threads(threads)
+    try:
+        net, optimizer = build(), Adam(0.01)
+        step = TrainingStep(net.programs, loss, optimizer)
+        losses = [step(*batch(image, classes, 16, i), lr=0.01, step=i + 1, seed=3)["loss"] for i in range(steps)]
+        return losses, {p: s.array.tobytes() for p, s in (net.states() | optimizer.states()).items()}
+    finally:
+        native.set_threads(None)
+
+
+@pytest.mark.parametrize("name", ["tiny", "lenet5", "branches"])
+def test_same_bits_at_any_thread_count_after_100_steps(name):
+    alone = trained(1, name=name)
+    for threads in (2, 3, 5):
+        assert trained(threads, name=name) == alone
+
+
+def test_planned_bytes_are_mapped_bytes():
+    net = st.create("lenet5")
+    for n in (1, 7, 64):
+        x, targets = batch((1, 28, 28), 10, n)
+        step = TrainingStep(net.programs, ops.cross_entropy, SGD(0.1, momentum=0.9))
+        net.release()
+        program = step.program(x, targets)
+        step(x, targets, lr=0.1, step=1)
+        assert program.mapped_bytes == program.plan.peak_bytes
+        inference = net.programs.get(Request(Spec((1, 28, 28))), n)
+        net.programs.arena.release()
+        net(x)
+        assert inference.mapped_bytes == inference.plan.peak_bytes
+
+
+def test_an_empty_batch_gives_empty_results_and_zero_gradients():
+    net = st.create("lenet5")
+    assert net(np.zeros((0, 1, 28, 28), np.float32)).shape == (0, 10)
+    _, grads = st.value_and_grad(net, ops.cross_entropy)(np.zeros((0, 1, 28, 28), np.float32), np.zeros(0, np.int64))
+    assert all(not g.any() for g in grads.values())
+
+
+def test_a_loss_that_is_not_finite_changes_no_state():
+    net, optimizer = Tiny().initialize(1), SGD(0.1, momentum=0.9)
+    step = TrainingStep(net.programs, ops.cross_entropy, optimizer)
+    x, targets = batch((3, 8, 8), 5)
+    step(x, targets, lr=0.1, step=1)
+    before = {p: s.array.copy() for p, s in (net.states() | optimizer.states()).items()}
+    with pytest.raises(st.NonFiniteError, match="loss"):
+        step(np.full_like(x, np.nan), targets, lr=0.1, step=2)
+    for path, state in (net.states() | optimizer.states()).items():
+        np.testing.assert_array_equal(state.array, before[path])
+
+
+def test_edits_are_noticed_and_only_a_real_difference_plans_again():
+    net = Tiny().initialize(1)
+    x, _ = batch((3, 8, 8), 5)
+    first, program = net(x), net.programs.get(Request(Spec((3, 8, 8))), 6)
+    net.head.bias = np.ones(5, np.float32)  # a state is assigned, not replaced
+    assert net.programs.get(Request(Spec((3, 8, 8))), 6) is program
+    assert not np.array_equal(net(x), first)
+    with net.edit() as arrays:
+        arrays["head.bias"][:] = 0
+    net.pool = nn.AvgPool2d(2)
+    assert net.programs.get(Request(Spec((3, 8, 8))), 6) is not program
+    with pytest.raises(ValueError, match="read-only"):
+        net.head.bias.array[0] = 1
+
+
+def test_watched_values_are_not_fused_away():
+    net = Tiny().initialize(1)
+    x, targets = batch((3, 8, 8), 5)
+    y, watched = net(x, watch=["stem", "norm"])
+    close(y, net(x))
+    close(watched["stem"], ops.conv2d(x, net.stem.weight, padding=1))
+    _, _, seen = st.value_and_grad(net, ops.cross_entropy, watch=["inner"])(x, targets)
+    assert seen["inner"].shape == (6, 6, 8, 8)
+    with pytest.raises(st.UnknownName, match="did you mean 'inner'"):
+        net(x, watch=["iner"])
+
+
+def test_frozen_parameters_have_no_gradient_and_cost_no_call():
+    net = st.create("lenet5")
+    net.conv1.freeze()
+    net.conv2.freeze()
+    x, targets = batch((1, 28, 28), 10)
+    grad = st.value_and_grad(net, ops.cross_entropy)
+    assert sorted(grad(x, targets)[1]) == ["fc1.bias", "fc1.weight", "fc2.bias", "fc2.weight", "fc3.bias", "fc3.weight"]
+    called = {(c.path, c.row.name) for c in grad.program(x, targets).plan.tape.calls if c.section == "backward"}
+    assert not [c for c in called if c[0].startswith("conv")]
+
+
+def test_the_first_layer_has_no_dx_and_inference_no_pool_index():
+    net = st.create("lenet5")
+    x, targets = batch((1, 28, 28), 10)
+    calls = st.value_and_grad(net, ops.cross_entropy).program(x, targets).plan.tape.calls
+    assert ("conv1", "conv2d_dx_gemm") not in {(c.path, c.row.name) for c in calls}
+    inference = net.programs.get(Request(Spec((1, 28, 28))), 6).plan.tape.calls
+    assert all(c.outputs[1] is None for c in inference if c.row.name == "max_pool")
+
+
+def test_profile_names_every_call():
+    net = st.create("lenet5")
+    x, targets = batch((1, 28, 28), 10, 32)
+    step = TrainingStep(net.programs, ops.cross_entropy, SGD(0.1))
+    profile = step.profile(x, targets, lr=0.1)
+    assert len(profile.calls) == len(step.program(x, targets).plan.tape.calls)
+    assert profile.ns > 0 and "conv2d_dw" in str(profile)
+    forward = sum(c.flops for c in profile.calls if c.kernel == "conv2d_gemm")
+    assert forward == 2 * 32 * 416_520
+
+
+def test_a_callback_runs_inside_the_program_and_its_error_comes_out():
+    def pnorm(w):
+        return np.sqrt((w * w).mean(-1))
+
+    def slope(w, y):
+        return w / (w.shape[-1] * np.maximum(y, 1e-12)[..., None])
+
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Pool2d(2, pnorm, slope), nn.Flatten(), nn.Linear(4 * 9, 3)).initialize(4)
+    x, targets = batch((1, 8, 8), 3)
+    value, grads = st.value_and_grad(net, ops.cross_entropy)(x, targets)
+    tape = record(trace(net, Spec(x.shape), training=True, loss=ops.cross_entropy, targets=Spec((6,), "int64")), 8)
+    wanted = tape.play(reference.kernels(), {"x": x, "targets": targets})
+    assert value == pytest.approx(float(wanted["loss"]), rel=1e-5) and grads["0.weight"].any()
+    failing = nn.Sequential(nn.Pool2d(2, lambda w: 1 / 0 if w.any() else w.max(-1)))
+    with pytest.raises(ZeroDivisionError):
+        failing(x)
+    with pytest.raises(st.ShapeError, match="must return shape"):
+        nn.Sequential(nn.Pool2d(2, lambda w: w))(x)
+    assert np.isfinite(net(x)).all()
+
+
+def test_errors_while_tracing_carry_the_path_of_the_layer():
+    net = nn.Sequential({"features": nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(5, 4, 3))})
+    with pytest.raises(st.ShapeError, match=r"w must have C/groups = 4.*in features.1, Conv2d"):
+        net(np.zeros((1, 3, 8, 8), np.float32))
+    with pytest.raises(st.ConfigError, match="has no truth value while a network is traced"):
+        type("Branching", (nn.Module,), {"forward": lambda self, x: x if x else -x})()(np.zeros((1, 2), np.float32))
+
+
+def test_no_leak_over_2000_steps():
+    net, optimizer = st.create("lenet5"), SGD(0.01, momentum=0.9)
+    step = TrainingStep(net.programs, ops.cross_entropy, optimizer)
+    x, targets = batch((1, 28, 28), 10, 2)
+
+    def run(steps):
+        for i in range(steps):
+            step(x, targets, lr=0.01, step=i + 1)
+            net(x)
+        gc.collect()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(os.listdir("/proc/self/fd"))
+
+    warm = run(300)
+    after = run(2000)
+    assert after[1] == warm[1] and (after[0] - warm[0]) < 1024, (warm, after)  # KiB of peak resident memory
