@@ -9,9 +9,7 @@
 namespace striate {
 namespace {
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Trials of a few milliseconds that all threads start together; the best counts, the rest met other programs.
 struct Trials : TeamWork {

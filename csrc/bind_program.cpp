@@ -133,7 +133,8 @@ Placed placed_of(nb::handle item) {
   placed.tensor = tensor_of(item[2], item[3], item[4]);
   placed.block = nb::cast<int32_t>(item[0]);
   placed.offset = nb::cast<int64_t>(item[1]);
-  if (placed.block < 0) throw std::invalid_argument("program: blocks count from 0, got " + std::to_string(placed.block));
+  if (placed.block < 0)
+    throw std::invalid_argument("program: blocks count from 0, got " + std::to_string(placed.block));
   return placed;
 }
 
@@ -152,7 +153,8 @@ CallSpec call_of(nb::handle item) {
   if (spec.kernel == "callback") {
     auto callback = std::make_shared<PythonCallback>();
     callback->function = nb::object(item[2]);
-    if (!PyCallable_Check(callback->function.ptr())) throw std::invalid_argument("program: a callback needs a function");
+    if (!PyCallable_Check(callback->function.ptr()))
+      throw std::invalid_argument("program: a callback needs a function");
     spec.callback = callback;
     spec.integers = {nb::cast<int64_t>(item[3])};
     return spec;

@@ -96,8 +96,8 @@ static void conv_block(const Job& job, const Cut& cut, int64_t first, int64_t co
     const float* a = direct ? job.in.x + first * job.in.ld + k0 : block;
     const bool last = k1 == job.depth;
     for (int64_t p = panel0; p < panel1; p++) {
-      const int64_t column = p * BLOCKING.nr, cols = least(job.columns - column, BLOCKING.nr);
-      multiply_panel({a, direct ? job.in.ld : cut.lda, job.wp + p * job.panel + k0 * BLOCKING.nr, BLOCKING.nr, k1 - k0,
+      const int64_t column = p * NR, cols = least(job.columns - column, NR);
+      multiply_panel({a, direct ? job.in.ld : cut.lda, job.wp + p * job.panel + k0 * NR, NR, k1 - k0,
                       job.y + column, rows, cols, last && job.bias ? job.bias + column : nullptr, k0 > 0,
                       last && job.activation == RELU},
                      count);
@@ -111,7 +111,7 @@ static void conv_chunk(const Job& job, const Cut& cut, int64_t row_chunk, int64_
   const int64_t M = job.in.N * job.in.OH * job.in.OW;
   const int64_t begin = row_chunk * cut.chunk_rows, end = least(begin + cut.chunk_rows, M);
   const int64_t panel0 = panel_chunk * cut.chunk_panels;
-  const int64_t panel1 = least(panel0 + cut.chunk_panels, (job.columns + BLOCKING.nr - 1) / BLOCKING.nr);
+  const int64_t panel1 = least(panel0 + cut.chunk_panels, (job.columns + NR - 1) / NR);
   float* block = reinterpret_cast<float*>(scratch);
   int64_t* rows = reinterpret_cast<int64_t*>(block + cut.rows * cut.lda);
   for (int64_t first = begin; first < end; first += cut.rows)
@@ -161,7 +161,7 @@ struct Gradient {
     const int64_t place = v.before * KW + v.taps * h.before;
     const Map in = {dy.f32(), dy.ld,   OG, dy.shape[0], dy.shape[2], dy.shape[3], v.count,  h.count,
                     v.taps,   h.taps,  1,  1,           v.step,      h.step,      -v.begin, -h.begin};
-    return {in, a.t[1].f32() + place * OG * BLOCKING.nr, KH * KW * OG * BLOCKING.nr, v.taps * h.taps * OG, C,
+    return {in, a.t[1].f32() + place * OG * NR, KH * KW * OG * NR, v.taps * h.taps * OG, C,
             dx.f32(), dx.ld, H, W, v.first, h.first, sh, sw, nullptr, NONE};
   }
   int64_t phases() const { return down * across; }
@@ -192,7 +192,7 @@ static int64_t conv2d_gemm_scratch(const Args& a, int threads, const Blocking& b
 static void conv2d_gemm(const Args& a, Team& team) {
   const Tensor &x = a.t[0], &wp = a.t[1], &b = a.t[2], &y = a.t[3];
   const int64_t O = a.i[0], G = a.i[11], C = x.shape[1] / G, OG = O / G, depth = a.i[1] * a.i[2] * C;
-  const int64_t panel = depth * BLOCKING.nr, panels = ceil_div(OG, BLOCKING.nr);
+  const int64_t panel = depth * NR, panels = ceil_div(OG, NR);
   const Map in = forward_map(x, y, a.i + 1, C);
   const Job whole = {in, wp.f32(), panel, depth, OG, y.f32(), y.ld, y.shape[2], y.shape[3], 0, 0, 1, 1, b.f32(), a.i[12]};
   if (is_depthwise(G, x.shape[1], O)) return depthwise(whole, G, a.scratch, team);
@@ -220,7 +220,7 @@ static void conv2d_dx_gemm(const Args& a, Team& team) {
   const Gradient g(a);
   if (is_depthwise(g.G, g.C * g.G, g.OG * g.G)) return depthwise_dx(g, a.scratch, team);
   const Cut cut = gradient_cut(g, BLOCKING);
-  const int64_t panels = ceil_div(g.C, BLOCKING.nr), per_phase = g.G * cut.row_chunks * cut.panel_chunks;
+  const int64_t panels = ceil_div(g.C, NR), per_phase = g.G * cut.row_chunks * cut.panel_chunks;
   char* scratch = a.scratch + team.thread * block_bytes(cut);
   for_chunks(team, g.phases() * per_phase, [&](int64_t chunk) {
     Job job = g.job(chunk / per_phase);

@@ -17,8 +17,9 @@
 static const int64_t BLOCK_PIXELS = 256;
 // Outputs and columns of a chunk: x is packed O / 128 times, dy Q / 288 times.
 static const int64_t CHUNK_OUTPUTS = 128, CHUNK_COLUMNS = 288;
-// A range of pixels long enough to be worth partial sums of its own.
-static const int64_t SPLIT_PIXELS = 512;
+static const int64_t LEAST_OUTPUTS = 64;
+// Ranges of pixels: of 2048 their partial sums cost 2 % of the work, of 512 up to 8 %.
+static const int64_t LONG_SPLIT = 2048, SHORT_SPLIT = 512;
 static const int64_t SUM_CHUNK = 8192;  // floats
 
 struct CutDw {
@@ -40,12 +41,11 @@ static CutDw cut_dw(int64_t G, int64_t O, int64_t C, int64_t taps, int64_t pixel
   CutDw cut{};
   cut.output_chunks = ceil_div(O, CHUNK_OUTPUTS);
   cut.channel_chunks = ceil_div(C, most(CHUNK_COLUMNS / taps / b.width * b.width, least(b.width, C)));
-  // Few pixels: smaller blocks of outputs. Many: ranges of pixels.
-  const int64_t longest = most(pixels / SPLIT_PIXELS, 1);
-  const int64_t blocks = G * cut.output_chunks * cut.channel_chunks;
-  cut.splits = clamp(wanted / blocks, 1, longest);
-  if (blocks * cut.splits < wanted)
-    cut.output_chunks = clamp(wanted / (blocks / cut.output_chunks * cut.splits), cut.output_chunks, ceil_div(O, 4 * b.mr));
+  // Too few chunks: long ranges of pixels first, then smaller blocks of outputs, then shorter ranges.
+  const int64_t others = G * cut.channel_chunks;
+  cut.splits = clamp(wanted / (others * cut.output_chunks), 1, most(pixels / LONG_SPLIT, 1));
+  cut.output_chunks = clamp(wanted / (others * cut.splits), cut.output_chunks, most(O / LEAST_OUTPUTS, cut.output_chunks));
+  cut.splits = clamp(wanted / (others * cut.output_chunks), cut.splits, most(pixels / SHORT_SPLIT, cut.splits));
   cut.outputs = ceil_div(O, cut.output_chunks);
   cut.output_chunks = ceil_div(O, cut.outputs);
   cut.channels = least(C, round_up(ceil_div(C, cut.channel_chunks), b.width));
@@ -65,10 +65,10 @@ static CutDw cut_dw(int64_t G, int64_t O, int64_t C, int64_t taps, int64_t pixel
 // writes too much is written again by the next, but for the last pixel, behind which the next panel begins.
 static void pack_dy(const float* dy, int64_t ld, int64_t count, int64_t outputs, const float* end, float* to) {
   for (int64_t p = 0; p < count; p++, dy += ld) {
-    float* row = to + p * BLOCKING.mr;
-    for (int64_t o = 0; o < outputs; o += BLOCKING.mr, row += count * BLOCKING.mr) {
-      const int64_t n = least(BLOCKING.mr, outputs - o);
-      if (BLOCKING.mr <= WIDTH && p + 1 < count && dy + o + WIDTH <= end) store(row, load(dy + o));
+    float* row = to + p * MR;
+    for (int64_t o = 0; o < outputs; o += MR, row += count * MR) {
+      const int64_t n = least(MR, outputs - o);
+      if (MR <= WIDTH && p + 1 < count && dy + o + WIDTH <= end) store(row, load(dy + o));
       else
         for (int64_t j = 0; j < n; j += WIDTH) store_part(row + j, load_part(dy + o + j, least(WIDTH, n - j)), least(WIDTH, n - j));
     }
@@ -86,13 +86,13 @@ struct JobDw {
 
 static void multiply_dw(const JobDw& job, const CutDw& cut, int64_t count, bool add) {
   const int64_t Q = job.in.KH * job.in.KW * job.in.C;
-  for (int64_t q = 0; q < Q; q += BLOCKING.nr)
-    for (int64_t o = 0; o < job.outputs; o += BLOCKING.mr) {
-      const int64_t n = least(BLOCKING.mr, job.outputs - o);
-      const Tile tile = {job.panels + o * count, BLOCKING.mr, job.x + q, cut.ldx, count, job.sums + q, job.rows + o,
-                         BLOCKING.nr, nullptr, add, false};
-      if (Q - q <= WIDTH) multiply_rows<BLOCKING.mr, 1, true>(n, tile);
-      else multiply_rows<BLOCKING.mr, NV, true>(n, tile);
+  for (int64_t q = 0; q < Q; q += NR)
+    for (int64_t o = 0; o < job.outputs; o += MR) {
+      const int64_t n = least(MR, job.outputs - o);
+      const Tile tile = {job.panels + o * count, MR, job.x + q, cut.ldx, count, job.sums + q, job.rows + o,
+                         NR, nullptr, add, false};
+      if (Q - q <= WIDTH) multiply_rows<MR, 1, true>(n, tile);
+      else multiply_rows<MR, NV, true>(n, tile);
     }
 }
 
@@ -108,6 +108,12 @@ static void sum_dw(const JobDw& job, const CutDw& cut, int64_t begin, int64_t en
   }
 }
 
+static inline void copy_exactly(float* to, const float* from, int64_t n) {
+  int64_t j = 0;
+  for (; j + WIDTH <= n; j += WIDTH) store(to + j, load(from + j));
+  if (j < n) store_part(to + j, load_part(from + j, n - j), n - j);
+}
+
 // A block of sums (o, r, s, c) to its place in dw (o, c, r, s), where rows are `inputs` apart.
 static void write_dw(const JobDw& job, float* dw, int64_t inputs) {
   const int64_t taps = job.in.KH * job.in.KW, C = job.in.C;
@@ -115,8 +121,7 @@ static void write_dw(const JobDw& job, float* dw, int64_t inputs) {
     float* to = dw + o * inputs;
     const float* from = job.sums + job.rows[o];
     if (taps > 1) copy_transposed(to, taps, from, C, taps, C);
-    else
-      for (int64_t c = 0; c < C; c += WIDTH) store_part(to + c, load(from + c), least(WIDTH, C - c));
+    else copy_exactly(to, from, C);
   }
 }
 

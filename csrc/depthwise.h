@@ -15,7 +15,7 @@ static void spread_weights(const float* wp, int64_t taps, int64_t C, float* w, T
   for_chunks(team, ceil_div(C, DEPTHWISE_CHANNELS), [&](int64_t chunk) {
     const int64_t begin = chunk * DEPTHWISE_CHANNELS, end = least(begin + DEPTHWISE_CHANNELS, C);
     for (int64_t t = 0; t < taps; t++)
-      for (int64_t c = begin; c < end; c++) w[t * C + c] = wp[(c * taps + t) * BLOCKING.nr];
+      for (int64_t c = begin; c < end; c++) w[t * C + c] = wp[(c * taps + t) * NR];
   });
 }
 
@@ -70,7 +70,7 @@ static void depthwise_dx(const Gradient& g, char* scratch, Team& team) {
   const int64_t lines = g.a.t[0].shape[0] * ceil_div(g.H, g.sh);
   for_chunks(team, g.phases() * lines, [&](int64_t chunk) {
     const Job job = g.job(chunk / lines);
-    const int64_t place = (job.wp - g.a.t[1].f32()) / BLOCKING.nr, line = chunk % lines;
+    const int64_t place = (job.wp - g.a.t[1].f32()) / NR, line = chunk % lines;
     if (line < job.in.N * job.in.OH) depthwise_line(job, w + place * g.G, g.G, line);
   });
 }

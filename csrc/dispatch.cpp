@@ -93,8 +93,8 @@ const Isa& default_isa() {
   if (asked && *asked) {
     const Isa& isa = isa_named(asked);
     if (isa.usable()) return isa;
-    throw std::invalid_argument(std::string("isa: STRIATE_ISA is '") + asked + "', which this machine cannot run; it runs " +
-                                names_of(isas()));
+    throw std::invalid_argument(std::string("isa: STRIATE_ISA is '") + asked +
+                                "', which this machine cannot run; it runs " + names_of(isas()));
   }
   const Isa* best = &isas().front();
   for (const Isa& isa : isas())

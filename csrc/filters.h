@@ -56,14 +56,22 @@ static inline void load_transposed(vf (&v)[WIDTH], const float* from, int64_t ld
   transpose(v);
 }
 
+// Rows of a square below which they are moved one float at a time.
+static const int64_t LEAST_SQUARE = WIDTH / 2;
+
 // to[j * ldt + i] = from[i * ldf + j] for i < rows, j < cols.
 static void copy_transposed(float* to, int64_t ldt, const float* from, int64_t ldf, int64_t rows, int64_t cols) {
-  for (int64_t i = 0; i < rows; i += WIDTH)
-    for (int64_t j = 0; j < cols; j += WIDTH) {
+  for (int64_t j = 0; j < cols; j += WIDTH) {
+    const int64_t count = least(WIDTH, cols - j);
+    int64_t i = 0;
+    for (; rows - i >= LEAST_SQUARE; i += least(WIDTH, rows - i)) {
       vf v[WIDTH];
-      load_transposed(v, from + i * ldf + j, ldf, rows - i, cols - j);
-      for (int64_t k = 0; k < least(WIDTH, cols - j); k++) store_part(to + (j + k) * ldt + i, v[k], least(WIDTH, rows - i));
+      load_transposed(v, from + i * ldf + j, ldf, rows - i, count);
+      for (int64_t k = 0; k < count; k++) store_part(to + (j + k) * ldt + i, v[k], least(WIDTH, rows - i));
     }
+    for (; i < rows; i++)
+      for (int64_t k = 0; k < count; k++) to[(j + k) * ldt + i] = from[i * ldf + j + k];
+  }
 }
 
 // ---- phases of a strided dX
@@ -95,7 +103,7 @@ static inline int64_t place_in_phase(int64_t K, int64_t stride, int64_t dilation
 struct Filters {
   const float* w;
   int64_t O, C, KH, KW;  // of one group
-  int64_t sh, sw, dh, dw, nr, panels;
+  int64_t sh, sw, dh, dw, panels;
 
   int64_t taps() const { return KH * KW; }
   // Place of tap t in the depth of a dX panel.
@@ -109,38 +117,55 @@ struct Filters {
 // Work of a chunk: enough floats to be worth handing out.
 static const int64_t PACK_CHUNK = 16384;
 
-// Channels c0 .. c1 - 1 of the panel's columns o0 .., transposed a line of 16 floats of each row at a time: rows often
-// lie a multiple of 4 KiB apart, where L1 cannot hold more than eight of them.
-static void pack_forward(const Filters& f, const float* w, int64_t o0, int64_t c0, int64_t c1, float* panel) {
-  const int64_t taps = f.taps(), row = f.C * taps, end = c1 * taps;
-  for (int64_t line = c0 * taps; line < end; line += 16)
-    for (int64_t lane = 0; lane < f.nr; lane += WIDTH)
-      for (int64_t q = line; q < least(line + 16, end); q += WIDTH) {
+// Rows of a panel transposed before they are written: for each tap then as many lines in sequence as there are channels.
+// Written at once they would be `taps` streams a power of two apart, which L1 cannot hold (512x512x3x3: 3 times slower).
+static const int64_t BUFFER_ROWS = 288;
+
+// Depth q0 .. q0 + count - 1 in w's own order (c, r, s), as rows of NR columns.
+static void transpose_rows(const Filters& f, const float* w, int64_t o0, int64_t q0, int64_t count, float* rows) {
+  const int64_t ld = f.C * f.taps();
+  for (int64_t q = 0; q < count; q += 16)  // a line of each row of w: no more of them fit into L1 if they alias
+    for (int64_t lane = 0; lane < NR; lane += WIDTH)
+      for (int64_t p = q; p < least(q + 16, count); p += WIDTH) {
         vf v[WIDTH];
-        load_transposed(v, w + (o0 + lane) * row + q, row, f.O - o0 - lane, end - q);
-        int64_t c = q / taps, t = q % taps;
-        for (int64_t k = 0; k < least(WIDTH, end - q); k++) {
-          store(panel + (t * f.C + c) * f.nr + lane, v[k]);
-          if (++t == taps) t = 0, c++;
-        }
+        load_transposed(v, w + (o0 + lane) * ld + q0 + p, ld, f.O - o0 - lane, count - p);
+        for (int64_t k = 0; k < least(WIDTH, count - p); k++) store(rows + (p + k) * NR + lane, v[k]);
       }
+}
+
+// Channels c0 .. c1 - 1 of the panel's columns o0 ...
+static void pack_forward(const Filters& f, const float* w, int64_t o0, int64_t c0, int64_t c1, float* panel) {
+  const int64_t taps = f.taps(), step = most(BUFFER_ROWS / taps, 1);
+  alignas(64) float rows[BUFFER_ROWS * NR];
+  for (int64_t c = c0; c < c1; c += step)
+    for (int64_t t0 = 0; t0 < taps; t0 += BUFFER_ROWS) {  // more than once only for kernels of more taps
+      const int64_t channels = least(step, c1 - c), some = least(taps - t0, BUFFER_ROWS);
+      if (taps == 1) {
+        transpose_rows(f, w, o0, c, channels, panel + c * NR);
+        continue;
+      }
+      transpose_rows(f, w, o0, c * taps + t0, some == taps ? channels * taps : some, rows);
+      for (int64_t t = 0; t < some; t++)
+        for (int64_t k = 0; k < channels; k++)
+          copy_run(panel + ((t0 + t) * f.C + c + k) * NR, rows + (k * taps + t) * NR, NR);
+    }
 }
 
 // Outputs o0 .. o1 - 1 of the panel's columns c0 ..; place[t] is that of tap t in the depth.
 static void pack_dx(const Filters& f, const float* w, int64_t c0, int64_t o0, int64_t o1, const int64_t* place,
                     float* panel) {
-  const int64_t taps = f.taps(), depth = f.O * f.nr;
+  const int64_t taps = f.taps(), depth = f.O * NR;
   for (int64_t o = o0; o < o1; o++)
-    for (int64_t lane = 0; lane < f.nr; lane += WIDTH) {
+    for (int64_t lane = 0; lane < NR; lane += WIDTH) {
       const int64_t c = c0 + lane, count = clamp(f.C - c, 0, WIDTH);
       const float* from = w + (o * f.C + c) * taps;
-      float* to = panel + o * f.nr + lane;
+      float* to = panel + o * NR + lane;
       if (taps == 1) {
         store(to, load_part(from, count));
         continue;
       }
       int64_t t = 0;
-      for (; t < taps && (taps - t) * 2 >= WIDTH; t += WIDTH) {  // below half a vector, one by one is quicker
+      for (; taps - t >= LEAST_SQUARE; t += least(WIDTH, taps - t)) {
         vf v[WIDTH];
         load_transposed(v, from + t, taps, count, taps - t);
         for (int64_t k = 0; k < least(WIDTH, taps - t); k++) store(to + place[t + k] * depth, v[k]);
@@ -154,7 +179,7 @@ static Filters filters_of(const Args& a) {
   const int64_t* w = a.t[0].shape;
   const int64_t G = a.i[0], columns = a.i[1] ? w[1] : w[0] / G;
   return {a.t[0].f32(), w[0] / G, w[1],   w[2],   w[3],
-          a.i[2],       a.i[3],   a.i[4], a.i[5], a.i[6], (columns + a.i[6] - 1) / a.i[6]};
+          a.i[2],       a.i[3],   a.i[4], a.i[5], ceil_div(columns, NR)};
 }
 
 static int64_t pack_filters_scratch(const Args& a, int threads, const Blocking&) {
@@ -165,15 +190,15 @@ static void pack_filters(const Args& a, Team& team) {
   const Filters f = filters_of(a);
   const bool for_dx = a.i[1];
   const int64_t G = a.i[0], taps = f.taps(), depth = taps * (for_dx ? f.O : f.C), along = for_dx ? f.O : f.C;
-  const int64_t pieces = clamp(depth * f.nr / PACK_CHUNK, 1, along), piece = ceil_div(along, pieces);
+  const int64_t pieces = clamp(depth * NR / PACK_CHUNK, 1, along), piece = ceil_div(along, pieces);
   int64_t* place = reinterpret_cast<int64_t*>(a.scratch) + team.thread * taps;
   if (for_dx)
     for (int64_t t = 0; t < taps; t++) place[t] = f.dx_place(t);
   for_chunks(team, G * f.panels * pieces, [&](int64_t chunk) {
     const int64_t panel = chunk / pieces, begin = chunk % pieces * piece, end = least(begin + piece, along);
-    const int64_t group = panel / f.panels, column = panel % f.panels * f.nr;
+    const int64_t group = panel / f.panels, column = panel % f.panels * NR;
     const float* w = f.w + group * f.O * f.C * taps;
-    float* to = a.t[1].f32() + panel * depth * f.nr;
+    float* to = a.t[1].f32() + panel * depth * NR;
     if (for_dx) pack_dx(f, w, column, begin, end, place, to);
     else pack_forward(f, w, column, begin, end, to);
   });

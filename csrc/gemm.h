@@ -10,6 +10,9 @@
 #pragma once
 #include "sizes.h"
 
+// The register tile, and its width in vectors.
+static const int MR = BLOCKING.mr, NR = BLOCKING.nr, NV = NR / STRIATE_WIDTH;
+
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
@@ -27,66 +30,76 @@ struct Tile {
   bool add, relu;       // add to what c holds; relu last
 };
 
-template <int MR, int NV>
-static inline void finish_tile(const Tile& t, vf (&sum)[MR][NV]) {
-  if (t.bias)
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) {
-      const vf bias = load_part(t.bias + j * WIDTH, clamp(t.cols - j * WIDTH, 0, WIDTH));
-#pragma GCC unroll 24
-      for (int i = 0; i < MR; i++) sum[i][j] += bias;
-    }
+// A tile whose last columns do not exist.
+template <int ROWS, int VECTORS>
+static inline void finish_part(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
   const vf zero = {};
 #pragma GCC unroll 24
-  for (int i = 0; i < MR; i++) {
+  for (int i = 0; i < ROWS; i++) {
     float* c = t.c + t.rows[i];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; j++, c += WIDTH) {
-      vf v = sum[i][j];
-      if (t.cols >= (j + 1) * WIDTH) {
-        if (t.add) v += load(c);
-        store(c, t.relu ? max(zero, v) : v);
-      } else if (t.cols > j * WIDTH) {
-        const int64_t n = t.cols - j * WIDTH;
-        if (t.add) v += load_part(c, n);
-        store_part(c, t.relu ? max(zero, v) : v, n);
-      }
+    for (int j = 0; j < VECTORS; j++) {
+      const int64_t n = clamp(t.cols - j * WIDTH, 0, WIDTH);
+      const vf v = t.add ? sum[i][j] + load_part(c + j * WIDTH, n) : sum[i][j];
+      store_part(c + j * WIDTH, t.relu ? max(zero, v) : v, n);
     }
   }
 }
 
-template <int MR, int NV, bool DEPTH_MAJOR>
+template <int ROWS, int VECTORS>
+static inline void finish_tile(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
+  if (t.bias)
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; j++) {
+      const vf bias = load_part(t.bias + j * WIDTH, clamp(t.cols - j * WIDTH, 0, WIDTH));
+#pragma GCC unroll 24
+      for (int i = 0; i < ROWS; i++) sum[i][j] += bias;
+    }
+  if (t.cols < VECTORS * WIDTH) return finish_part<ROWS, VECTORS>(t, sum);
+  const vf zero = {};
+#pragma GCC unroll 24
+  for (int i = 0; i < ROWS; i++) {
+    float* c = t.c + t.rows[i];
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; j++) {
+      vf v = sum[i][j];
+      if (t.add) v += load(c + j * WIDTH);
+      store(c + j * WIDTH, t.relu ? max(zero, v) : v);
+    }
+  }
+}
+
+template <int ROWS, int VECTORS, bool DEPTH_MAJOR>
 static __attribute__((noinline)) void multiply_tile(const Tile& t) {
-  vf sum[MR][NV] = {};
+  vf sum[ROWS][VECTORS] = {};
   const float *a = t.a, *b = t.b;
   const int64_t lda = t.lda, ldb = t.ldb, step = DEPTH_MAJOR ? lda : 1;
 #pragma GCC unroll 24
-  for (int i = 0; i < MR; i++) __builtin_prefetch(t.c + t.rows[i], 1);
+  for (int i = 0; i < ROWS; i++) __builtin_prefetch(t.c + t.rows[i], 1);
   for (int64_t k = t.depth; k > 0; k--, a += step, b += ldb) {
-    vf bk[NV];
+    vf bk[VECTORS];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) bk[j] = load(b + j * WIDTH);
+    for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * WIDTH);
 #pragma GCC unroll 24
-    for (int i = 0; i < MR; i++) {
+    for (int i = 0; i < ROWS; i++) {
       const vf ai = set1(a[DEPTH_MAJOR ? i : i * lda]);
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; j++) sum[i][j] += ai * bk[j];
+      for (int j = 0; j < VECTORS; j++) sum[i][j] += ai * bk[j];
     }
   }
-  finish_tile<MR, NV>(t, sum);
+  finish_tile<ROWS, VECTORS>(t, sum);
 }
 
 // The tile of `rows` rows, one of the templates 1..MR; whole tiles are asked for first.
-template <int MR, int NV, bool DEPTH_MAJOR>
+template <int ROWS, int VECTORS, bool DEPTH_MAJOR>
 static inline void multiply_rows(int64_t rows, const Tile& t) {
-  if constexpr (MR > 1)
-    if (rows < MR) return multiply_rows<MR - 1, NV, DEPTH_MAJOR>(rows, t);
-  multiply_tile<MR, NV, DEPTH_MAJOR>(t);
+  if constexpr (ROWS > 1)
+    if (rows < ROWS) return multiply_rows<ROWS - 1, VECTORS, DEPTH_MAJOR>(rows, t);
+  multiply_tile<ROWS, VECTORS, DEPTH_MAJOR>(t);
 }
 
-static const int NV = BLOCKING.nr / STRIATE_WIDTH;
 // A panel with one vector of columns or less (6 outputs of LeNet-5, say) takes taller tiles, to keep the sums many.
-static const int NARROW_MR = 2 * BLOCKING.mr;
+static const int NARROW_MR = 2 * MR;
 
 // Rows of the next tile of `left`: the last two share what remains, since a tile of few rows cannot hide the latency.
 static inline int64_t tile_rows(int64_t left, int64_t mr) {
@@ -97,9 +110,9 @@ static inline int64_t tile_rows(int64_t left, int64_t mr) {
 static void multiply_panel(Tile t, int64_t rows) {
   const bool narrow = t.cols <= WIDTH;
   for (int64_t n; rows > 0; rows -= n, t.a += n * t.lda, t.rows += n) {
-    n = tile_rows(rows, narrow ? NARROW_MR : BLOCKING.mr);
+    n = tile_rows(rows, narrow ? NARROW_MR : MR);
     if (narrow) multiply_rows<NARROW_MR, 1, false>(n, t);
-    else multiply_rows<BLOCKING.mr, NV, false>(n, t);
+    else multiply_rows<MR, NV, false>(n, t);
   }
 }
 

@@ -187,7 +187,9 @@ size_t mapped_bytes() { return mapped_total; }
 
 #if defined(STRIATE_ASAN)
 void poison(uintptr_t address, size_t nbytes) { ASAN_POISON_MEMORY_REGION(reinterpret_cast<void*>(address), nbytes); }
-void unpoison(uintptr_t address, size_t nbytes) { ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void*>(address), nbytes); }
+void unpoison(uintptr_t address, size_t nbytes) {
+  ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void*>(address), nbytes);
+}
 bool poison_works() { return true; }
 #else
 void poison(uintptr_t, size_t) {}

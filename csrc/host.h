@@ -1,4 +1,4 @@
-// What this process may use of the machine: cores, the affinity mask, the cgroup's quota; memory mapped in whole blocks.
+// What this process may use of the machine (cores, affinity mask, cgroup quota), and memory mapped in whole blocks.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -146,9 +146,11 @@ void bind_kernels(nb::module_& m) {
   m.def("blocking", blocking_of, nb::arg("isa"), "Vector width, register tile and block sizes.");
   m.def("signatures", signatures, "Name of a kernel -> (its tensors, its parameters).");
   m.def("scratch", scratch_of, nb::arg("isa"), nb::arg("kernel"), nb::arg("tensors"), nb::arg("integers"),
-        nb::arg("floats"), nb::arg("threads"), "Bytes of scratch of a call; its tensors are (shape, ld, dtype) or None.");
-  m.def("call", call_now, nb::arg("isa"), nb::arg("kernel"), nb::arg("tensors"), nb::arg("integers"),
-        nb::arg("floats"), nb::arg("threads"), "One kernel at once, tensors as (shape, ld, dtype, address); False: it found a loss that is not finite.");
+        nb::arg("floats"), nb::arg("threads"),
+        "Bytes of scratch of a call; its tensors are (shape, ld, dtype) or None.");
+  m.def("call", call_now, nb::arg("isa"), nb::arg("kernel"), nb::arg("tensors"), nb::arg("integers"), nb::arg("floats"),
+        nb::arg("threads"),
+        "One kernel at once, tensors as (shape, ld, dtype, address); False: it found a loss that is not finite.");
 }
 
 // ---- memory
@@ -159,10 +161,13 @@ void bind_memory(nb::module_& m) {
       .def_prop_ro("address", [](const Block& self) { return reinterpret_cast<uintptr_t>(self.data()); })
       .def_prop_ro("nbytes", &Block::nbytes)
       .def("prefault", &Block::prefault, nb::call_guard<nb::gil_scoped_release>(), "Touches every page now.")
-      .def("array", [](nb::object self) {
-        const Block& block = nb::cast<const Block&>(self);
-        return nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>(block.data(), {block.nbytes()}, self);
-      }, "Its bytes as an array, which keeps the block alive.");
+      .def(
+          "array",
+          [](nb::object self) {
+            const Block& block = nb::cast<const Block&>(self);
+            return nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>(block.data(), {block.nbytes()}, self);
+          },
+          "Its bytes as an array, which keeps the block alive.");
   m.def("mapped_bytes", mapped_bytes, "Bytes of all living blocks.");
   m.def("poison", poison, nb::arg("address"), nb::arg("nbytes"), "Under the address sanitizer: touching it is a bug.");
   m.def("unpoison", unpoison, nb::arg("address"), nb::arg("nbytes"));

@@ -64,8 +64,14 @@ Program::Program(const Isa& isa, int32_t threads, std::vector<CallSpec> calls, s
 
 void Program::add(const CallSpec& spec, const Isa& isa, const std::string& who) {
   check_call(block_bytes_, spec, isa, threads_, who);
-  Call call{nullptr, int64_t(places_.size()), int64_t(spec.tensors.size()), int64_t(integers_.size()),
-            int64_t(floats_.size()), spec.scratch_bytes ? spec.scratch_block : -1, spec.scratch_offset, spec.callback};
+  Call call{nullptr,
+            int64_t(places_.size()),
+            int64_t(spec.tensors.size()),
+            int64_t(integers_.size()),
+            int64_t(floats_.size()),
+            spec.scratch_bytes ? spec.scratch_block : -1,
+            spec.scratch_offset,
+            spec.callback};
   if (!spec.callback) call.function = isa.table->functions[kernel_named(spec.kernel)];
   calls_.push_back(std::move(call));
   places_.insert(places_.end(), spec.tensors.begin(), spec.tensors.end());
@@ -104,8 +110,7 @@ void Program::run_call(const Call& call, Team& team) {
 // All threads walk the same list; each call ends with a barrier, behind which they agree whether to go on.
 void Program::walk(Team& team, Walk& walk) {
   const bool leader = team.thread == 0;
-  for (size_t i = 0; i < inputs_.size(); i++)
-    transfer(walk.inputs[i], as_strided(at(inputs_[i], walk.blocks)), team);
+  for (size_t i = 0; i < inputs_.size(); i++) transfer(walk.inputs[i], as_strided(at(inputs_[i], walk.blocks)), team);
   int64_t start = leader && walk.profile ? now_ns() : 0;
   for (int64_t i = walk.first; i < int64_t(calls_.size()); i++) {
     if (team_decided(team)) break;

@@ -36,8 +36,8 @@ struct CallSpec {
 };
 
 struct RunResult {
-  uint32_t stop;      // bits of Stop
-  int64_t stopped_at; // the call the run ended with, or -1
+  uint32_t stop;       // bits of Stop
+  int64_t stopped_at;  // the call the run ended with, or -1
 };
 
 class Program {

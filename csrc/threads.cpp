@@ -54,7 +54,11 @@ uint64_t read_mode() { return _mm_getcsr(); }
 void write_mode(uint64_t mode) { _mm_setcsr(uint32_t(mode)); }
 #elif defined(__aarch64__)
 constexpr uint64_t FLUSH = 1 << 24;  // FZ
-uint64_t read_mode() { uint64_t mode; asm volatile("mrs %0, fpcr" : "=r"(mode)); return mode; }
+uint64_t read_mode() {
+  uint64_t mode;
+  asm volatile("mrs %0, fpcr" : "=r"(mode));
+  return mode;
+}
 void write_mode(uint64_t mode) { asm volatile("msr fpcr, %0" ::"r"(mode)); }
 #else
 constexpr uint64_t FLUSH = 0;

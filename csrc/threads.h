@@ -24,7 +24,7 @@ struct Gong {
   std::mutex mutex;
   std::condition_variable changed;
 
-  void ring();                          // the next value; wakes whoever parks
+  void ring();                         // the next value; wakes whoever parks
   void wait(uint32_t old, bool spin);  // returns once the value is no longer `old`
 };
 
@@ -55,9 +55,9 @@ inline void team_request(Team& team, Stop stop) { team.pool->requested.fetch_or(
 // What a team does in one run.
 struct TeamWork {
   virtual ~TeamWork() = default;
-  virtual void prepare() {}         // the leader alone, with the gate held; may throw, and the run does not begin
+  virtual void prepare() {}          // the leader alone, with the gate held; may throw, and the run does not begin
   virtual void run(Team& team) = 0;  // every thread; must not throw
-  virtual void finish() {}          // the leader alone, when all threads are done
+  virtual void finish() {}           // the leader alone, when all threads are done
 };
 
 // Runs `work` on a team of `threads`; the caller's thread is the leader, number 0. `interrupted` is also asked while
@@ -65,7 +65,7 @@ struct TeamWork {
 // what was decided, STOP_INTERRUPTED also for a wait that was given up.
 uint32_t run_team(int32_t threads, TeamWork& work, bool (*interrupted)());
 
-// To be called by the leader behind foreign code: a fork in it leaves the child's leader alone with the rest of the run.
+// For the leader behind foreign code: if that forked, the child's leader is alone with the rest of the run.
 void team_after_callback(Team& team);
 
 int32_t pool_workers();  // threads started and alive, the callers' own not counted

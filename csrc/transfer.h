@@ -13,8 +13,8 @@ struct Strided {
 
 int64_t item_bytes(int32_t dtype);
 const char* dtype_name(int32_t dtype);
-int64_t count_of(const Tensor& t);        // elements
-Strided as_strided(const Tensor& t);      // the logical axes of a tensor's memory
+int64_t count_of(const Tensor& t);                   // elements
+Strided as_strided(const Tensor& t);                 // the logical axes of a tensor's memory
 Strided as_contiguous(const Tensor& t, char* data);  // row-major over the logical axes
 
 // Same shape and dtype on both sides; called by all threads of a team.

@@ -319,6 +319,8 @@ ERRORS = [
     Case("conv2d", x=(2, 3, 8, 8), w=(4, 3, 3, 3), stride=2, padding="same", error=ConfigError, match="stride 1"),
     Case("linear", x=(2, 3), w=(4, 5), error=ShapeError, match=r"\(O, C\) with C = 3"),
     Case("max_pool2d", x=(2, 3, 8, 8), kernel_size=2, padding=2, error=ShapeError, match="half the effective kernel 2"),
+    Case("max_pool2d", x=(1, 1, 1, 1), kernel_size=2, stride=1, dilation=3, padding=2, error=ShapeError,
+         match="every window must hold a pixel"),
     Case("avg_pool2d", x=(2, 3, 8, 8), kernel_size=9, error=ShapeError, match="must fit into the padded input"),
     Case("batch_norm", x=(1, 3), running_mean=(3,), running_var=(3,), training=True, error=ShapeError,
          match="more than 1 value per channel"),
@@ -346,7 +348,7 @@ CASES = CONVOLUTION + POOLING + CALLBACKS + NORMALISATION + ELEMENTWISE + LOSSES
 
 CALLS = [
     *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
-      for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16)),
+      for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
     *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), **POINT, activation=a) for a in range(4)),
     *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
     *(Call("fold_norm", w=w, b=b, mean=w[:1], var=w[:1], gamma=gamma, beta=beta, eps=1e-3)

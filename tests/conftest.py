@@ -11,3 +11,7 @@ from striate.kernels import native
 def isa(request):
     """The name of each instruction set this machine can run."""
     return request.param
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "torch: beside PyTorch, where it is installed")

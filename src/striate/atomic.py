@@ -37,7 +37,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray[Any, Any]], metadata: dict[str, str]) -> None:
     """A safetensors file with text in its header."""
-    contiguous = {name: np.ascontiguousarray(t) for name, t in tensors.items()}
+    contiguous = {name: np.ascontiguousarray(t).reshape(t.shape) for name, t in tensors.items()}  # rank 0 stays
     write_bytes(path, tensor_bytes(contiguous, metadata))
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from striate.errors import ConfigError
 from striate.graph import Graph, Node, State, elements, table
 from striate.kernels.contract import Shape, Spec
+from striate.models import name_of
 from striate.nn import GraphModule, Module
 from striate.ops.arguments import integer
-from striate.train.settings import net_name
 
 WIDTH = 80  # columns of the printed table
 HEADS = ("layer", "operation", "output", "parameters", "MACs", "activation bytes")
@@ -82,7 +82,7 @@ def summary(net: Module, input_shape: Sequence[int] | None = None, batch: int = 
     rows = _rows(net.graph(image, batch=n))
     parameters, macs, nbytes = (sum(r) for r in zip(*((r.parameters, r.macs, r.activation_bytes) for r in rows),
                                                      strict=True)) if rows else (0, 0, 0)
-    return Summary(net_name(net), (n, *image), rows, Total(parameters, macs, 2 * macs, nbytes))
+    return Summary(name_of(net), (n, *image), rows, Total(parameters, macs, 2 * macs, nbytes))
 
 
 def sizes(shape: Shape) -> str:

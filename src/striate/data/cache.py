@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
+from striate.atomic import write_bytes
 from striate.errors import ConfigError
 
 
@@ -26,18 +26,9 @@ def cache_folder() -> Path:
 
 
 def store(path: Path, content: bytes) -> None:
-    """Writes a file that other processes see complete or not at all, even after a power cut."""
+    """Writes a file of the cache that other processes see complete or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_bytes(path, content)
     except OSError as error:
         raise ConfigError(f"data: the cache folder {path.parent} must be writable; {error.strerror}") from error

@@ -54,20 +54,20 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        return self.images.shape[1:]  # type: ignore[return-value]  # rank 4 was checked
+        return self.images.shape[1:]
 
     @cached_property
     def fingerprint(self) -> str:
         """The SHA-256 of shapes, images and labels: equal exactly when the data is."""
         digest = hashlib.sha256(repr((self.images.shape, len(self.classes))).encode())
-        digest.update(np.ascontiguousarray(self.images))
-        digest.update(np.ascontiguousarray(self.labels, "<i8"))
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels, "<i8").data)
         return digest.hexdigest()
 
     def first(self, count: int) -> Dataset:
         """The first `count` images, for a quick look or a short run."""
         if not 1 <= count <= len(self):
-            raise ShapeError(f"Dataset.first: count must be from 1 to the {len(self)} images of {self.name}, got {count}")
+            raise ShapeError(f"Dataset.first: count must be from 1 to the {len(self)} images, got {count}")
         transforms = None if self.transforms is None else self.transforms[:count]
         return Dataset(self.name, self.images[:count], self.labels[:count], self.classes, self.origin, transforms)
 

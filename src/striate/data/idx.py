@@ -71,7 +71,9 @@ def _read_plain(path: Path, file: BinaryIO, size: int) -> npt.NDArray[Any]:
     dtype, shape, header = _header(path, fill)
     needed = header + math.prod(shape) * dtype.itemsize
     if needed != size:
-        raise FormatError(f"read_idx: {path} must have the {needed} bytes its header {shape} declares, got {size} bytes")
+        raise FormatError(
+            f"read_idx: {path} must have the {needed} bytes its header {shape} declares, got {size} bytes"
+        )
     return _elements(path, fill, dtype, shape)
 
 
@@ -117,7 +119,7 @@ def _exactly(path: Path, fill: Fill, count: int, what: str) -> bytes:
 
 def _elements(path: Path, fill: Fill, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     array = np.empty(shape, dtype)
-    came = fill(memoryview(array.reshape(-1).view(np.uint8)))
+    came = fill(array.reshape(-1).view(np.uint8).data)
     if came != array.nbytes:
         raise FormatError(f"read_idx: {path} must have {array.nbytes} bytes of elements {shape}, got {came}")
     return array.astype(dtype.newbyteorder("="), copy=False)

@@ -36,7 +36,7 @@ TRANSFORM = np.dtype(
     ]
 )
 
-# Largest values; see `_transforms` for how they are spread.
+# Largest values; see `_transforms` for how they are spread. A tremble moves one control point, a wobble all of them.
 SLANT, ROTATION, SHIFT, WOBBLE, TREMBLE = 0.45, 14.0, 2.2, 1.3, 0.08
 SCALE = (0.74, 1.12)
 ASPECT = (0.62, 1.08)
@@ -105,9 +105,7 @@ def _transforms(draws: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -
     return out
 
 
-def _draw(
-    curve: Curve, transforms: npt.NDArray[np.void], draws: npt.NDArray[np.float64]
-) -> npt.NDArray[np.uint8]:
+def _draw(curve: Curve, transforms: npt.NDArray[np.void], draws: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     """Images of one style. Shapes: transforms (N,), draws (N, DRAWS) -> (N, 28, 28)."""
     x, y = _wobbled(curve.controls, draws)  # (N, K)
     x, y = _smooth(curve, x), _smooth(curve, y)  # (N, P)
@@ -191,4 +189,5 @@ def _inked(
         pixels = pixel[:, None] + window
         depth[pixels] = np.maximum(depth[pixels], radius[:, p, None] - distance)
     inside = depth.reshape(N, FRAME, FRAME)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return np.rint(np.clip(inside + np.float32(0.5), 0, 1) * np.float32(255)).astype(np.uint8)
+    covered: npt.NDArray[np.float32] = np.clip(inside + np.float32(0.5), 0, 1)
+    return np.rint(covered * np.float32(255)).astype(np.uint8)

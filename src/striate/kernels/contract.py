@@ -211,7 +211,15 @@ def _pool(who: str, x: Spec, kernel: Shape, stride: Shape, padding: Shape, dilat
                 f"{who}: padding must be at most half the effective kernel "
                 f"{dilation[i] * (kernel[i] - 1) + 1}, got {padding[i]} ({axis})"
             )
-        sizes.append(pool_size(who, axis, x.shape[2 + i], kernel[i], stride[i], padding[i], dilation[i], bool(ceil)))
+        size = pool_size(who, axis, x.shape[2 + i], kernel[i], stride[i], padding[i], dilation[i], bool(ceil))
+        starts = (j * stride[i] - padding[i] for j in range(min(size, -(-padding[i] // stride[i]))))
+        # Of a window that starts in the padding, the first tap not before the input is at start mod dilation.
+        if dilation[i] > x.shape[2 + i] and any(start % dilation[i] >= x.shape[2 + i] for start in starts):
+            raise ShapeError(
+                f"{who}: every window must hold a pixel, got windows of nothing but padding ({axis} {x.shape[2 + i]}, "
+                f"kernel {kernel[i]}, padding {padding[i]}, dilation {dilation[i]})"
+            )
+        sizes.append(size)
     return (*x.shape[:2], *sizes)
 
 

@@ -42,6 +42,12 @@ def find(name: str) -> Entry:
     return MODELS[name]
 
 
+def name_of(net: Module) -> str:
+    """The name the registry knows a network by, else its class."""
+    names = [entry.name for entry in MODELS.values() if entry.build is type(net)]
+    return names[0] if names else type(net).__name__
+
+
 def create(name: str, *, seed: int = 0, classes: int | None = None, in_channels: int | None = None) -> Module:
     """The network called `name` with initial weights keyed by (seed, parameter path).
 

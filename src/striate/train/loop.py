@@ -12,11 +12,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from striate import ops
 from striate.data import Dataset
 from striate.engine.step import TrainingStep
 from striate.engine.trace import Loss
-from striate.errors import ConfigError, FormatError, NonFiniteError
+from striate.errors import ConfigError, DtypeError, FormatError, NonFiniteError
 from striate.graph import Array
 from striate.nn import Module, save
 from striate.train import checkpoint
@@ -85,7 +87,13 @@ def as_dataset(name: str, given: Any) -> Dataset:
         return given
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ConfigError(f"train: {name} must be a Dataset or (images, labels), got {type(given).__name__}")
-    return Dataset.of(*given, name=name)
+    images, labels = (np.asarray(part) for part in given)
+    if images.dtype != np.uint8:
+        raise DtypeError(f"train: {name} images must be uint8, 0 to 255, got {images.dtype}")
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DtypeError(f"train: {name} labels must be integers (N,), got {labels.dtype} of shape {labels.shape}")
+    classes = tuple(map(str, range(int(labels.max(initial=0)) + 1)))
+    return Dataset(name, images, labels.astype(np.int64), classes, "arrays")
 
 
 class _Run:
@@ -98,11 +106,13 @@ class _Run:
         self.training_step = TrainingStep(settings.net.programs, settings.loss, settings.optimizer, metrics)
         self.log_every = max(1, settings.steps // LOG_LINES)
         self.at = Position()
+        self.mark = 0.0  # when the time that `at.epoch_seconds` counts was last read
 
     def complete(self, resume: bool) -> Result:
         """Everything from the first step, or the one to resume behind, to the reports."""
         if self.folder and not resume:
             self.folder.write_config(self.settings.config())
+            self._save()  # the initial weights: from here on there is always something to go back to
         elif self.folder:
             self._resume(self.folder)
         while self.at.epoch < self.settings.epochs:
@@ -122,15 +132,11 @@ class _Run:
     def _epoch(self) -> None:
         settings, at = self.settings, self.at
         self.emit(EpochStarted(at.epoch + 1, settings.epochs, settings.steps_per_epoch, at.batch, len(settings.train)))
-        mark = time.perf_counter()
+        self.mark = time.perf_counter()
         for x, targets in settings.loader.epoch(at.epoch, start=at.batch):
             self._step(x, targets)
-            now = time.perf_counter()
-            at.epoch_seconds += now - mark
-            mark = now
             if self.stopped() or (settings.save_every and at.step % settings.save_every == 0):
                 self._save()
-                mark = time.perf_counter()
         self._end_epoch()
 
     def _step(self, x: Array, targets: Array) -> None:
@@ -143,6 +149,8 @@ class _Run:
                 f"train: the loss must be finite, got NaN or infinity at step {at.step + 1} (epoch {at.epoch + 1}, "
                 f"lr {lr:g}); no weight was changed by it, a smaller lr or a warm-up may help"
             ) from error
+        now = time.perf_counter()
+        at.epoch_seconds, self.mark = at.epoch_seconds + now - self.mark, now
         at.step, at.batch = at.step + 1, at.batch + 1
         for sums in (at.tally, at.window):
             sums.add(found["loss"], found["correct"], len(x))
@@ -187,6 +195,7 @@ class _Run:
         with writing(self.folder.path):
             path = checkpoint.save(self.folder.path, Checkpoint(self.at.step, tensors, dataclasses.asdict(self.at)))
         self.emit(Saved(path, self.at.step))
+        self.mark = time.perf_counter()
         if self.stopped():
             raise SystemExit(TERMINATED)
 

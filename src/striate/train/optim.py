@@ -14,6 +14,9 @@ Kernels = Any
 T = Any
 
 
+MAX_LR = 1e38  # float32 ends at 3.4e38
+
+
 class _Optimizer:
     """Keeps the slots of every parameter: states of their own, made when a step is first planned."""
 
@@ -21,7 +24,7 @@ class _Optimizer:
     slot_names: tuple[str, ...] = ()
 
     def __init__(self, lr: float) -> None:
-        self.lr = number(type(self).__name__, "lr", lr, 0.0)
+        self.lr = number(type(self).__name__, "lr", lr, 0.0, MAX_LR)
         if self.lr == 0.0:
             raise ConfigError(f"{type(self).__name__}: lr must be positive, got {lr}")
         self._slots: dict[State, tuple[State, ...]] = {}

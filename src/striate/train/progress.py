@@ -58,7 +58,8 @@ class _Bar(_Lines):
     """The lines, and below them a bar over all steps of the run."""
 
     def __init__(self, progress: Any, epochs: int, steps: int) -> None:
-        super().__init__(epochs, lambda text: progress.console.print(text, markup=False, soft_wrap=True))
+        super().__init__(epochs, lambda text: progress.console.print(
+            text, markup=False, highlight=False, soft_wrap=True))
         self.progress, self.drawn_at = progress, 0.0
         self.task = progress.add_task("starting", total=steps, figures="")
 

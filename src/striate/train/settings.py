@@ -18,11 +18,15 @@ from striate.engine.trace import Loss
 from striate.errors import ConfigError, DtypeError
 from striate.graph import Graph, State
 from striate.kernels import native
-from striate.models import MODELS
+from striate.models import name_of
 from striate.nn import Module
 from striate.ops.arguments import integer
 from striate.train.optim import SGD, Adam
 from striate.train.schedule import Schedule, describe
+
+
+# The same images may be found under another name elsewhere.
+MOVABLE = {(part, key) for part in ("train", "test") for key in ("name", "origin")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +105,13 @@ class Settings:
         """What decides the bits of a run, apart from the instruction set."""
         shape = self.train.image_shape
         return dict(
-            net=dict(name=net_name(self.net), input_shape=list(shape),
+            net=dict(name=name_of(self.net), input_shape=list(shape),
                      architecture=architecture(self.net.graph(shape, training=True, batch=2))),
             train=_data(self.train),
             test=self.test and _data(self.test),
             arguments=dict(
                 epochs=self.epochs, batch_size=self.batch_size, optimizer=repr(self.optimizer),
-                schedule=describe(self.schedule), schedule_factors=self._factors(), loss=name_of(self.loss),
+                schedule=describe(self.schedule), schedule_factors=self._factors(), loss=function_name(self.loss),
                 seed=self.seed,
             ),
         )
@@ -126,20 +130,14 @@ class Settings:
             if not isinstance(now, dict) or not isinstance(before, dict):
                 raise ConfigError(f"train: to resume, {room} must be as it was, {_brief(before)}; got {_brief(now)}")
             for key in now:
-                if now[key] != before.get(key) and key != "origin":  # the same images may have moved
+                if now[key] != before.get(key) and (room, key) not in MOVABLE:
                     what = key if room == "arguments" else f"{room} {key}"
                     raise ConfigError(
                         f"train: to resume, {what} must be as it was, {_brief(before.get(key))}; got {_brief(now[key])}"
                     )
 
 
-def net_name(net: Module) -> str:
-    """The name the registry knows the network by, else its class."""
-    names = [entry.name for entry in MODELS.values() if entry.build is type(net)]
-    return names[0] if names else type(net).__name__
-
-
-def name_of(function: Any) -> str:
+def function_name(function: Any) -> str:
     """Where a function is defined, as far as it can be said."""
     name = getattr(function, "__qualname__", type(function).__qualname__)
     return f"{getattr(function, '__module__', '')}.{name}"
@@ -149,7 +147,7 @@ def architecture(graph: Graph) -> str:
     """A hash of what a graph computes: its operations, their parameters, shapes and states."""
     lines = []
     for node in graph.nodes:
-        params = sorted((k, name_of(p) if callable(p) else p) for k, p in node.params.items())
+        params = sorted((k, function_name(p) if callable(p) else p) for k, p in node.params.items())
         inputs = [None if v is None else (v.name, v.shape) for v in node.inputs]
         lines.append(f"{node.path} {node.op.name} {params} {inputs}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,0 +1,69 @@
+"""`striate predict IMAGE...`: what a trained network sees in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from striate import ops
+from striate.cli.network import Opened, newest_run, open_trained
+from striate.cli.output import Json, Threads, say, show_json
+from striate.cli.samples import read_picture
+from striate.data import as_float
+from striate.errors import ConfigError
+from striate.kernels import native
+from striate.train.evaluation import main_output
+
+SHOWN = 3  # classes a picture
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG, JPEG or BMP files.")],
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder of the network. [default: the newest "
+                                                                 "in runs/]")] = None,
+    model: Annotated[Path | None, typer.Option(metavar="FILE", help="A saved network instead.")] = None,
+    invert: Annotated[bool | None, typer.Option("--invert/--no-invert", help="Whether to swap light and dark. "
+                                                "[default: a grey picture on a light ground is inverted]")] = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """The most probable classes of each picture.
+
+    Example: striate predict seven.png --run runs/lenet5-pen-1
+    """
+    native.set_threads(threads)
+    if run is not None and model is not None:
+        raise ConfigError("predict: needs --run or --model, got both")
+    found = open_trained(run or model or newest_run())
+    if len(found.input_shape) != 3:
+        raise ConfigError(f"predict: needs a network for images (C, H, W), {found.name} is for {found.input_shape}")
+    pixels = []
+    for path in images:
+        picture, inverted = read_picture(path, found.input_shape, invert)
+        if inverted and invert is None:
+            say(f"{path}: dark on light, inverted (--no-invert takes it as it is)")
+        pixels.append(picture)
+    rows = [_row(path, p, found) for path, p in zip(images, probabilities(found, np.stack(pixels)), strict=True)]
+    if json:
+        show_json(dict(net=found.name, run=found.run and str(found.run), images=rows))
+        return
+    width = max(len(str(path)) for path in images)
+    for row in rows:
+        print(f"{row['file']:<{width}}  " + "  ".join(f"{t['class']} {100 * t['probability']:.1f} %"
+                                                      for t in row["top"]))
+
+
+def probabilities(found: Opened, pixels: Any) -> Any:
+    """softmax of the network's logits for uint8 images (N, C, H, W)."""
+    logits = main_output(found.net(as_float(pixels)))
+    return ops.softmax(np.ascontiguousarray(logits))
+
+
+def _row(path: Path, shares: Any, found: Opened) -> dict[str, Any]:
+    names = found.classes if len(found.classes) == len(shares) else tuple(map(str, range(len(shares))))
+    best = np.argsort(-shares, kind="stable")[:SHOWN]
+    top = [{"class": names[i], "probability": float(shares[i])} for i in best]
+    return {"file": str(path), **top[0], "top": top}

@@ -1,0 +1,174 @@
+"""`striate train`: a network, trained on real images, in a folder of its own."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from striate import data as datasets
+from striate import train as training
+from striate.cli.network import MODEL, RUNS, open_network
+from striate.cli.output import Json, Threads, say, show, show_json
+from striate.cli.samples import save_samples
+from striate.errors import ConfigError, NonFiniteError, unknown_name
+from striate.kernels import native
+from striate.train.folder import read_config
+
+DEFAULTS: dict[str, Any] = dict(
+    net="lenet5", data="auto", epochs=5, batch_size=128, optimizer="sgd", lr=None, momentum=0.9, weight_decay=5e-4,
+    schedule="cosine", warmup=0, seed=0, images=None,
+)
+OPTIMIZERS = {"sgd": 0.05, "adam": 0.001}  # with the lr each starts from
+SCHEDULES = ("constant", "cosine", "step")
+INTERRUPTED = 130
+
+
+def train(
+    net: Annotated[str | None, typer.Argument(metavar="[NET]", help="A network's name, or a saved file to train on. "
+                                                                    "[default: lenet5]")] = None,
+    data: Annotated[str | None, typer.Option(help="auto, mnist, fashion-mnist, pen, or a folder with IDX files. "
+                                                  "[default: auto]")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Times all images are seen. [default: 5]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="A new folder for what the run leaves. "
+                                                                 "[default: runs/NET-DATA-1, -2, ...]")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Images a step. [default: 128]")] = None,
+    optimizer: Annotated[str | None, typer.Option(metavar="sgd|adam", help="[default: sgd]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate. [default: 0.05 for sgd, 0.001 for adam]")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of sgd. [default: 0.9]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="[default: 0.0005]")] = None,
+    schedule: Annotated[str | None, typer.Option(metavar="constant|cosine|step", help="How the learning rate falls. "
+                                                                                     "[default: cosine]")] = None,
+    warmup: Annotated[int | None, typer.Option(metavar="STEPS", help="Steps in which it rises first. "
+                                                                     "[default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the initial weights and the order of the images. "
+                                                  "[default: 0]")] = None,
+    images: Annotated[int | None, typer.Option(metavar="N", help="Use the first N images only. "
+                                                                 "[default: all]")] = None,
+    save_every: Annotated[int, typer.Option(metavar="STEPS", help="A checkpoint each so many steps, besides that of "
+                                                                  "each epoch.")] = 0,
+    threads: Threads = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, with the same settings and "
+                                                          "the same bits.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a network and leave it, its learning curve and its confusion matrix in a folder.
+
+    Example: striate train
+
+    Example: striate train lenet5 --data fashion-mnist --epochs 15 --out runs/fashion
+
+    Ctrl-C stops it; striate train --resume --out DIR goes on as if it had never stopped.
+    """
+    native.set_threads(threads)
+    given = dict(net=net, data=data, epochs=epochs, batch_size=batch_size, optimizer=optimizer, lr=lr,
+                 momentum=momentum, weight_decay=weight_decay, schedule=schedule, warmup=warmup, seed=seed,
+                 images=images)
+    command = _command({name: value for name, value in given.items() if value is not None}, out, resume)
+    job = _prepare(command)
+    out = out or _new_folder(job.name, job.train.name)
+    say(f"run: {out}, threads: {native.get_threads()}, instruction set: {native.default_isa()}")
+    result = _fit(job, out, resume, save_every)
+    _tell(job, result, out, json)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command line made concrete."""
+
+    command: dict[str, Any]
+    name: str
+    net: Any
+    train: datasets.Dataset
+    test: datasets.Dataset
+
+
+def _command(given: dict[str, Any], out: Path | None, resume: bool) -> dict[str, Any]:
+    """What was given over what the run to resume was given, over the defaults."""
+    before: dict[str, Any] = {}
+    if resume:
+        if out is None:
+            raise ConfigError("train: --resume needs --out, the folder of the run to go on with")
+        if not (out / "config.json").is_file():
+            raise ConfigError(f"train: there is no run to resume in {out}; leave out --resume to start one")
+        before = read_config(out).get("notes", {}).get("command", {})
+    return DEFAULTS | before | given
+
+
+def _prepare(command: dict[str, Any]) -> Job:
+    train, test = datasets.load(command["data"])
+    if command["images"] is not None:
+        train, test = train.first(min(command["images"], len(train))), test.first(min(command["images"], len(test)))
+    opened = open_network(command["net"])
+    opened.net.initialize(command["seed"])
+    return Job(command | {"data": command["data"]}, opened.name, opened.net, train, test)
+
+
+def _fit(job: Job, out: Path, resume: bool, save_every: int) -> training.Result:
+    command = job.command
+    again = f"striate train --resume --out {shlex.quote(str(out))}"
+    try:
+        return training.fit(
+            job.net, job.train, job.test, epochs=command["epochs"], batch_size=command["batch_size"],
+            optimizer=_optimizer(command), schedule=_schedule(command), seed=command["seed"], out=out, resume=resume,
+            save_every=save_every, notes={"command": command},
+        )
+    except KeyboardInterrupt:
+        say(f"stopped; to go on from the last checkpoint: {again}")
+        raise typer.Exit(INTERRUPTED) from None
+    except NonFiniteError:
+        say(f"the checkpoints before this step are kept in {out}")
+        raise
+    except SystemExit:
+        say(f"asked to end; saved. To go on: {again}")
+        raise
+
+
+def _optimizer(command: dict[str, Any]) -> Any:
+    name = command["optimizer"]
+    if name not in OPTIMIZERS:
+        raise unknown_name("train", "optimizer", name, OPTIMIZERS)
+    lr = OPTIMIZERS[name] if command["lr"] is None else command["lr"]
+    if name == "adam":
+        return training.Adam(lr, weight_decay=command["weight_decay"], decoupled=True)
+    return training.SGD(lr, command["momentum"], weight_decay=command["weight_decay"])
+
+
+def _schedule(command: dict[str, Any]) -> Any:
+    name, warmup = command["schedule"], command["warmup"]
+    if name not in SCHEDULES:
+        raise unknown_name("train", "schedule", name, SCHEDULES)
+    return training.step([0.5, 0.75], warmup=warmup) if name == "step" else getattr(training, name)(warmup=warmup)
+
+
+def _new_folder(net: str, data: str) -> Path:
+    """runs/NET-DATA-1, or the first number that is free."""
+    number = 1
+    while (RUNS / f"{net}-{data}-{number}").exists():
+        number += 1
+    return RUNS / f"{net}-{data}-{number}"
+
+
+def _tell(job: Job, result: training.Result, out: Path, as_json: bool) -> None:
+    """What was reached, where it lies, what to type next."""
+    samples = save_samples(job.test, out / "samples")
+    pictures = sorted(p.name for p in out.iterdir() if p.stem in ("learning_curve", "confusion"))
+    folder = shlex.quote(str(out))
+    show("\n".join([
+        "",
+        f"{job.name} gets {100 * (result.test_accuracy or 0):.2f} % of {len(job.test):,} test images right, after "
+        f"{job.command['epochs']} epochs in {result.seconds:.1f} s ({result.images_per_second:,.0f} images/s).",
+        f"In {out}: {MODEL}, {', '.join(p for p in pictures if p.endswith('.png') or p[:-4] + '.png' not in pictures)}",
+        "",
+        "Next:",
+        f"  striate predict {folder}/samples/*.png --run {folder}   # ask it about {len(samples)} images",
+        f"  striate eval {folder}",
+        f"  striate summary {job.command['net']}",
+    ]), as_json=as_json)
+    if as_json:
+        show_json(dict(net=job.name, data=job.train.name, epochs=job.command["epochs"],
+                       test_accuracy=result.test_accuracy, seconds=result.seconds,
+                       images_per_second=result.images_per_second, run=str(out)))
