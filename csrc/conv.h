@@ -14,17 +14,18 @@
 //
 // Roofline: the FMA peak; only 1x1 layers of few channels near the memory's. Reached: see the end of conv_dw.h.
 #pragma once
+// clang-format off: each needs those before it.
 #include "im2col.h"
-// clang-format off: filters and depthwise need the Map of im2col.h
 #include "filters.h"
 // clang-format on
 
-// More chunks than these do not balance better on up to 16 threads, and each packs its rows anew.
-static const int64_t WANTED_CHUNKS = 32;
+// Chunks of a small problem: with these, 16 threads still share it evenly. Large ones have up to four times as many.
+static const int64_t WANTED_CHUNKS = 16;
 // Below 2^19 multiply-adds (10 us of one AVX2 core) a chunk is not worth its share of the fork.
 static const double CHUNK_MACS = 1 << 19;
-// Columns a chunk must have to be worth packing its rows: packing costs as much as 3 of them.
-static const int64_t PACKED_COLUMNS = 64;
+// Fewer columns would not pay for packing the rows, which costs as much as 3 columns; fewer rows not for fetching the
+// panels from L3.
+static const int64_t LEAST_COLUMNS = 128, LEAST_ROWS = 96;
 
 static inline int64_t wanted_chunks(double macs) { return clamp(int64_t(macs / CHUNK_MACS), 1, WANTED_CHUNKS); }
 
@@ -37,16 +38,15 @@ struct Cut {
 
 static Cut cut_product(int64_t units, int64_t M, int64_t columns, int64_t depth, bool packed, const Blocking& b) {
   const int64_t panels = ceil_div(columns, b.nr), wanted = wanted_chunks(double(units) * M * columns * depth);
-  int64_t blocks = ceil_div(M, b.mc);
   Cut cut{};
-  cut.panel_chunks = clamp(ceil_div(wanted, most(units * blocks, 1)), 1, packed ? columns / PACKED_COLUMNS : panels);
-  cut.panel_chunks = most(cut.panel_chunks, 1);
+  int64_t blocks = most((M + b.mc / 2) / b.mc, 1);  // rather one and a half times mc than two halves
+  cut.panel_chunks = clamp(ceil_div(wanted, units * blocks), 1, packed ? most(columns / LEAST_COLUMNS, 1) : panels);
   cut.chunk_panels = ceil_div(panels, cut.panel_chunks);
   cut.panel_chunks = ceil_div(panels, cut.chunk_panels);
-  blocks = most(blocks, least(ceil_div(wanted, units * cut.panel_chunks), M / (4 * b.mr)));
-  cut.rows = round_up(ceil_div(M, most(blocks, 1)), b.mr);
+  blocks = clamp(ceil_div(wanted, units * cut.panel_chunks), blocks, most(M / LEAST_ROWS, blocks));
+  cut.rows = round_up(ceil_div(M, blocks), b.mr);
   blocks = cut.rows ? ceil_div(M, cut.rows) : 0;
-  cut.chunk_rows = cut.rows * most(units * blocks * cut.panel_chunks / (2 * WANTED_CHUNKS), 1);
+  cut.chunk_rows = cut.rows * most(units * blocks * cut.panel_chunks / (4 * WANTED_CHUNKS), 1);
   cut.row_chunks = cut.rows ? ceil_div(M, cut.chunk_rows) : 0;
   const int64_t steps = most(ceil_div(depth, b.kc), 1);
   cut.kc = round_up(ceil_div(depth, steps), 16);

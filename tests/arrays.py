@@ -13,14 +13,14 @@ def arrays_of(row, dtype=np.float64):
     """name -> array (or list of arrays, or whatever stands in the row) for every tensor of `row`."""
     rng = np.random.default_rng(zlib.crc32(str(row).encode()))
     made = {name: made_of(row, rng, name, value, dtype) for name, value in row.tensors.items()}
-    return {name: [relayout(v, row.layout) for v in value] if isinstance(value, list) else relayout(value, row.layout)
+    return {name: [relayout(v, row.layout) for v in value] if name == "values" and isinstance(value, list) else relayout(value, row.layout)
             for name, value in made.items()} if hasattr(row, "layout") else made
 
 
 def made_of(row, rng, name, value, dtype):
-    if isinstance(value, list):
+    if isinstance(value, list) and name == "values":
         return [made_of(row, rng, name, shape, dtype) for shape in value]
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and hasattr(row, "kernel"):
         return value.astype(dtype)
     if not isinstance(value, tuple):
         return value

@@ -329,7 +329,7 @@ ERRORS = [
     Case("global_avg_pool2d", x=(2, 3), error=ShapeError, match="x must have rank 4, got rank 2"),
     Case("flatten", x=(3,), error=ShapeError, match="x must have rank 2 or 3 or 4, got rank 1"),
     Case("callback", x=(2, 3), function=3, error=ConfigError, match="needs a function, got 3"),
-    Case("count_correct", logits=(2, 3), targets=np.array([0.0, 1.0]), error=DtypeError, match="must be integers"),
+    Case("count_correct", logits=(2, 3), targets=np.zeros(2, np.float32), error=DtypeError, match="must be integers"),
     Case("add", a=(2, 3), b=(2, 4), error=ShapeError, match="equal or 1 on every axis"),
     Case("clip", x=(2, 3), low=2.0, high=1.0, error=ConfigError, match="low must not exceed high"),
     Case("cross_entropy", logits=(2, 3), targets=np.array([0, 3]), error=ConfigError,

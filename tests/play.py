@@ -44,7 +44,7 @@ class Playback:
             self.feed.setdefault(scalar, np.array(5, np.int64))  # seed and step of dropout
 
     def fed(self, name, value):
-        if isinstance(value, list):
+        if isinstance(value, list) and name == "values":
             return [self.fed(name, v) for v in value]
         if not isinstance(value, np.ndarray):
             return value

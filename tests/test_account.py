@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import nets
 import numpy as np
 import pytest
 
+import nets
 import striate as st
 from striate import nn, ops
 from striate.errors import ConfigError, ShapeError

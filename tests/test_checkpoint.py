@@ -143,7 +143,8 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
 
 def test_a_killed_run_lets_go_of_its_folder(tmp_path):
     code = ("import sys, time\nfrom striate.train.folder import RunFolder\n"
-            "run = RunFolder(sys.argv[1], resume=False)\nrun.write_config({})\nprint('held', flush=True)\ntime.sleep(60)")
+            "run = RunFolder(sys.argv[1], resume=False)\nrun.write_config({})\n"
+            "print('held', flush=True)\ntime.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(ConfigError, match="in use"):
@@ -172,7 +173,7 @@ def test_out_must_be_a_folder(out):
 
 def test_an_unwritable_place_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="train: cannot write to .*Not a directory"):
+    with pytest.raises(OSError, match=r"train: cannot write to .*Not a directory"):
         RunFolder(tmp_path / "file" / "run", resume=False)
 
 

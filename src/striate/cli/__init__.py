@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns the exit status: 0 done, 1 failed, 2 a mistake in the call, 130 and 143 signals."""
+    """Runs a command line; the exit status is 0 done, 1 failed, 2 a mistake in the call, 130 and 143 for signals."""
     from striate.cli.app import run
 
     return run(arguments)

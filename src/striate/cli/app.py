@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -20,7 +20,8 @@ from striate.cli.train import train
 from striate.errors import NonFiniteError, StriateError
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
-UsageError = typer.BadParameter.__bases__[0]  # typer brings its own click or uses the installed one
+# typer brings its own click or uses the installed one: this finds its UsageError in either
+UsageError = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])
 
 app = typer.Typer(
     name="striate", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -50,15 +51,15 @@ def _striate(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; STRIATE_DEBUG=1 lets errors through with their traceback."""
     try:
-        status = app(None if arguments is None else list(arguments), standalone_mode=False)
+        status = app(None if arguments is None else list(arguments), prog_name="striate", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         say("stopped")
         return INTERRUPTED
     except UsageError as error:
-        context = getattr(error, "ctx", None)
-        _explain(f"{error.format_message()}; see {context.command_path if context else 'striate'} --help")
+        if error.format_message():  # without arguments the help was shown, and there is nothing to add
+            _explain(f"{error.format_message()}; see {error.ctx.command_path if error.ctx else 'striate'} --help")
         return MISTAKE
     except (StriateError, OSError) as error:
         if os.environ.get("STRIATE_DEBUG") == "1":
@@ -67,7 +68,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(error: StriateError | OSError) -> int:
-    """Says what went wrong. A full disk or a loss that is not finite is a failed run, the rest a mistake in the call."""
+    """Says what went wrong. A full disk or a loss that is not finite is a failed run, the rest mistakes in the call."""
     if isinstance(error, BrokenPipeError):  # whoever read our output has gone: nothing is left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

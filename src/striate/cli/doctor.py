@@ -40,7 +40,8 @@ class Findings:
 
 
 def doctor(
-    seconds: Annotated[float, typer.Option(metavar="S", min=0.01, max=60, help="How long to measure each figure.")] = 0.3,
+    seconds: Annotated[float, typer.Option(metavar="S", min=0.01, max=60,
+                                           help="How long to measure each figure.")] = 0.3,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -86,8 +87,8 @@ def _lines(f: Findings) -> Iterator[tuple[str, str]]:
     yield "processor", f.cpu
     yield "instruction set", f"{f.isa} (this machine runs {', '.join(f.isas)})"
     quota = "no quota" if f.quota is None else f"a quota of {f.quota:g} processors"
-    yield "threads", (f"{f.threads} ({f.physical_cores} physical cores, {f.affinity} of {f.logical_cores} logical cores "
-                      f"allowed, {quota})")
+    yield "threads", (f"{f.threads} ({f.physical_cores} physical cores, {f.affinity} of {f.logical_cores} logical "
+                      f"cores allowed, {quota})")
     yield "multiply-adds", f"{f.peak_gflops:.1f} GFLOP/s with {f.threads} threads, {f.peak_gflops_one:.1f} with one"
     yield "memory", f"{f.copy_gbs:.1f} GB/s copied, read plus written"
     yield "huge pages", f.huge_pages
@@ -107,16 +108,18 @@ def remarks_on(f: Findings) -> Iterator[str]:
         yield (f"The container or service may use {f.quota:g} processors' worth of time although it sees "
                f"{f.physical_cores} cores; more threads than that would be held back.")
     if f.affinity < f.logical_cores:
-        yield f"This process may run on {f.affinity} of the machine's {f.logical_cores} logical cores (its affinity mask)."
+        yield (f"This process may run on {f.affinity} of the machine's {f.logical_cores} logical cores "
+               "(its affinity mask).")
     if f.threads > f.physical_cores:
         yield f"{f.threads} threads share {f.physical_cores} physical cores: they slow each other down."
     if f.peak_gflops < SCALES * f.threads * f.peak_gflops_one:
-        yield (f"{f.threads} threads reach {f.peak_gflops / f.peak_gflops_one:.1f} times the speed of one: other programs "
-               f"take the cores, or the cores are two halves of one.")
+        yield (f"{f.threads} threads reach {f.peak_gflops / f.peak_gflops_one:.1f} times the speed of one: other "
+               "programs take the cores, or the cores are two halves of one.")
     if f.load > 0.5 * f.logical_cores:
         yield f"Other programs are busy (load {f.load:.2f}); measured times will be longer than this machine needs."
     if f.huge_pages == "never":
-        yield f"Huge pages are off: large networks run some percent slower; an administrator can write madvise to {HUGE_PAGES}."
+        yield ("Huge pages are off: large networks run some percent slower; an administrator can write madvise to "
+               f"{HUGE_PAGES}.")
     if f.governor == "powersave":
         yield "The clock governor is powersave: short runs may be over before the clock has risen."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from striate.data import Dataset
 from striate.errors import ConfigError
 from striate.kernels.contract import Shape
 from striate.models import MODELS, create, find
@@ -37,6 +38,13 @@ def open_network(given: str) -> Opened:
     return open_trained(path)
 
 
+def for_data(opened: Opened, data: Dataset, seed: int) -> Module:
+    """The network with as many inputs and outputs as the images need, its weights drawn anew; a saved one as it is."""
+    if opened.name not in MODELS or isinstance(opened.net, GraphModule):
+        return opened.net
+    return create(opened.name, seed=seed, classes=len(data.classes), in_channels=data.image_shape[0])
+
+
 def open_trained(path: Path) -> Opened:
     """The network in a file, or in the folder of a finished run. Raises: ConfigError, FormatError."""
     if not path.exists():
@@ -60,7 +68,7 @@ def newest_run() -> Path:
     """The run below runs/ that was finished last."""
     done = sorted(RUNS.glob(f"*/{MODEL}"), key=lambda file: file.stat().st_mtime)
     if not done:
-        raise ConfigError("predict: there is no finished run in runs/; name one with --run, or train one: striate train")
+        raise ConfigError("predict: there is no finished run in runs/; name one with --run, or train: striate train")
     return done[-1].parent
 
 

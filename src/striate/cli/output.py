@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output; all else to standard "
-                                                   "error.")]
-Threads = Annotated[int | None, typer.Option(metavar="N", help="How many threads compute. [default: one a physical "
-                                                               "core you may use]")]
+Json = Annotated[bool, typer.Option(
+    "--json", help="Print one JSON object on standard output, and all else on standard error.")]
+Threads = Annotated[int | None, typer.Option(
+    metavar="N", help="How many threads compute. Default: one a physical core you may use.")]
 
 
 def say(text: str) -> None:

@@ -11,8 +11,8 @@ import typer
 from striate import ops
 from striate.cli.network import Opened, newest_run, open_trained
 from striate.cli.output import Json, Threads, say, show_json
-from striate.cli.samples import read_picture
-from striate.data import as_float
+from striate.cli.samples import CHANNELS
+from striate.data import as_float, read_image
 from striate.errors import ConfigError
 from striate.kernels import native
 from striate.train.evaluation import main_output
@@ -22,11 +22,11 @@ SHOWN = 3  # classes a picture
 
 def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG, JPEG or BMP files.")],
-    run: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder of the network. [default: the newest "
-                                                                 "in runs/]")] = None,
+    run: Annotated[Path | None, typer.Option(
+        metavar="DIR", help="The run folder of the network. Default: the newest in runs/.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A saved network instead.")] = None,
-    invert: Annotated[bool | None, typer.Option("--invert/--no-invert", help="Whether to swap light and dark. "
-                                                "[default: a grey picture on a light ground is inverted]")] = None,
+    invert: Annotated[bool | None, typer.Option(
+        "--invert/--no-invert", help="Swap light and dark. Default: for a grey picture on a light ground.")] = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -38,11 +38,12 @@ def predict(
     if run is not None and model is not None:
         raise ConfigError("predict: needs --run or --model, got both")
     found = open_trained(run or model or newest_run())
-    if len(found.input_shape) != 3:
-        raise ConfigError(f"predict: needs a network for images (C, H, W), {found.name} is for {found.input_shape}")
+    if len(found.input_shape) != 3 or found.input_shape[0] not in CHANNELS:
+        raise ConfigError(f"predict: needs a network for images of 1 or 3 channels, got {found.input_shape}")
+    channels, *size = found.input_shape
     pixels = []
     for path in images:
-        picture, inverted = read_picture(path, found.input_shape, invert)
+        picture, inverted = read_image(path, (size[0], size[1]), channels, invert=invert)
         if inverted and invert is None:
             say(f"{path}: dark on light, inverted (--no-invert takes it as it is)")
         pixels.append(picture)

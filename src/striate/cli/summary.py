@@ -18,8 +18,8 @@ from striate.kernels.contract import Shape
 
 def summary(
     net: Annotated[str, typer.Argument(metavar="NET", help="A network's name, a saved file or a run folder.")],
-    input: Annotated[str | None, typer.Option(metavar="CxHxW", help="The shape of one image, as 1x28x28. "
-                                                                    "[default: what the network is for]")] = None,
+    input: Annotated[str | None, typer.Option(
+        metavar="CxHxW", help="The shape of one image, as 1x28x28. Default: what the network is for.")] = None,
     batch: Annotated[int, typer.Option(metavar="N", help="How many images at once.")] = 1,
     json: Json = False,
 ) -> None:

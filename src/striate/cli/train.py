@@ -11,9 +11,9 @@ import typer
 
 from striate import data as datasets
 from striate import train as training
-from striate.cli.network import MODEL, RUNS, open_network
+from striate.cli.network import MODEL, RUNS, for_data, open_network
 from striate.cli.output import Json, Threads, say, show, show_json
-from striate.cli.samples import save_samples
+from striate.cli.samples import save_samples, short_name
 from striate.errors import ConfigError, NonFiniteError, unknown_name
 from striate.kernels import native
 from striate.train.folder import read_config
@@ -28,31 +28,32 @@ INTERRUPTED = 130
 
 
 def train(
-    net: Annotated[str | None, typer.Argument(metavar="[NET]", help="A network's name, or a saved file to train on. "
-                                                                    "[default: lenet5]")] = None,
-    data: Annotated[str | None, typer.Option(help="auto, mnist, fashion-mnist, pen, or a folder with IDX files. "
-                                                  "[default: auto]")] = None,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="Times all images are seen. [default: 5]")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="A new folder for what the run leaves. "
-                                                                 "[default: runs/NET-DATA-1, -2, ...]")] = None,
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Images a step. [default: 128]")] = None,
-    optimizer: Annotated[str | None, typer.Option(metavar="sgd|adam", help="[default: sgd]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate. [default: 0.05 for sgd, 0.001 for adam]")] = None,
-    momentum: Annotated[float | None, typer.Option(help="Of sgd. [default: 0.9]")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="[default: 0.0005]")] = None,
-    schedule: Annotated[str | None, typer.Option(metavar="constant|cosine|step", help="How the learning rate falls. "
-                                                                                     "[default: cosine]")] = None,
-    warmup: Annotated[int | None, typer.Option(metavar="STEPS", help="Steps in which it rises first. "
-                                                                     "[default: 0]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the initial weights and the order of the images. "
-                                                  "[default: 0]")] = None,
-    images: Annotated[int | None, typer.Option(metavar="N", help="Use the first N images only. "
-                                                                 "[default: all]")] = None,
-    save_every: Annotated[int, typer.Option(metavar="STEPS", help="A checkpoint each so many steps, besides that of "
-                                                                  "each epoch.")] = 0,
+    net: Annotated[str | None, typer.Argument(
+        metavar="NET", help="A network's name, or a saved file to train on. Default: lenet5.")] = None,
+    data: Annotated[str | None, typer.Option(
+        metavar="NAME", help="auto, mnist, fashion-mnist, pen, or a folder with IDX files. Default: auto.")] = None,
+    epochs: Annotated[int | None, typer.Option(
+        metavar="N", min=1, help="How often all images are seen. Default: 5.")] = None,
+    out: Annotated[Path | None, typer.Option(
+        metavar="DIR", help="A new folder for what the run leaves. Default: runs/NET-DATA-1, -2 and so on.")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", min=1, help="Images a step. Default: 128.")] = None,
+    optimizer: Annotated[str | None, typer.Option(metavar="sgd|adam", help="Default: sgd.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate. Default: 0.05 for sgd, 0.001 for adam.")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of sgd. Default: 0.9.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Default: 0.0005.")] = None,
+    schedule: Annotated[str | None, typer.Option(
+        metavar="constant|cosine|step", help="How the learning rate falls. Default: cosine.")] = None,
+    warmup: Annotated[int | None, typer.Option(
+        metavar="STEPS", min=0, help="Steps in which it rises first. Default: 0.")] = None,
+    seed: Annotated[int | None, typer.Option(
+        min=0, help="Of the initial weights and the order of the images. Default: 0.")] = None,
+    images: Annotated[int | None, typer.Option(
+        metavar="N", min=1, help="Train on the first N images only. Default: all.")] = None,
+    save_every: Annotated[int, typer.Option(
+        metavar="STEPS", min=0, show_default=False, help="A checkpoint each so many steps, besides each epoch's.")] = 0,
     threads: Threads = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, with the same settings and "
-                                                          "the same bits.")] = False,
+    resume: Annotated[bool, typer.Option(
+        "--resume", help="Go on with the run in --out, with the same settings and the same bits.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network and leave it, its learning curve and its confusion matrix in a folder.
@@ -69,7 +70,7 @@ def train(
                  images=images)
     command = _command({name: value for name, value in given.items() if value is not None}, out, resume)
     job = _prepare(command)
-    out = out or _new_folder(job.name, job.train.name)
+    out = out or _new_folder(job.name, job.data)
     say(f"run: {out}, threads: {native.get_threads()}, instruction set: {native.default_isa()}")
     result = _fit(job, out, resume, save_every)
     _tell(job, result, out, json)
@@ -81,9 +82,12 @@ class Job:
 
     command: dict[str, Any]
     name: str
+    data: str
     net: Any
     train: datasets.Dataset
     test: datasets.Dataset
+    optimizer: Any
+    schedule: Any
 
 
 def _command(given: dict[str, Any], out: Path | None, resume: bool) -> dict[str, Any]:
@@ -99,12 +103,17 @@ def _command(given: dict[str, Any], out: Path | None, resume: bool) -> dict[str,
 
 
 def _prepare(command: dict[str, Any]) -> Job:
-    train, test = datasets.load(command["data"])
+    """Mistakes come to light before any image is fetched."""
+    opened, optimizer, schedule = open_network(command["net"]), _optimizer(command), _schedule(command)
+    train, test, why = datasets.load(command["data"])
+    say(f"data: {why}")
     if command["images"] is not None:
-        train, test = train.first(min(command["images"], len(train))), test.first(min(command["images"], len(test)))
-    opened = open_network(command["net"])
-    opened.net.initialize(command["seed"])
-    return Job(command | {"data": command["data"]}, opened.name, opened.net, train, test)
+        train = train.first(min(command["images"], len(train)))
+    name = short_name(train)
+    if command["data"] == "auto":
+        command = command | {"data": name}  # a resumed run takes the same images, whatever there is by then
+    net = for_data(opened, train, command["seed"])
+    return Job(command, opened.name, name, net, train, test, optimizer, schedule)
 
 
 def _fit(job: Job, out: Path, resume: bool, save_every: int) -> training.Result:
@@ -113,7 +122,7 @@ def _fit(job: Job, out: Path, resume: bool, save_every: int) -> training.Result:
     try:
         return training.fit(
             job.net, job.train, job.test, epochs=command["epochs"], batch_size=command["batch_size"],
-            optimizer=_optimizer(command), schedule=_schedule(command), seed=command["seed"], out=out, resume=resume,
+            optimizer=job.optimizer, schedule=job.schedule, seed=command["seed"], out=out, resume=resume,
             save_every=save_every, notes={"command": command},
         )
     except KeyboardInterrupt:
@@ -169,6 +178,6 @@ def _tell(job: Job, result: training.Result, out: Path, as_json: bool) -> None:
         f"  striate summary {job.command['net']}",
     ]), as_json=as_json)
     if as_json:
-        show_json(dict(net=job.name, data=job.train.name, epochs=job.command["epochs"],
+        show_json(dict(net=job.name, data=job.data, epochs=job.command["epochs"],
                        test_accuracy=result.test_accuracy, seconds=result.seconds,
                        images_per_second=result.images_per_second, run=str(out)))

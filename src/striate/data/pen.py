@@ -7,6 +7,7 @@ matrix product), so that the same bytes come out on every machine.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -128,7 +129,9 @@ def _wobbled(
     for axis, position in enumerate((u, v)):
         place = np.broadcast_to(position, (len(draws), K)).copy()
         for term, values in enumerate(terms):
-            place += WOBBLE * (draws[:, first + axis * FIELD + term, None] - 0.5) * values
+            # Less their mean, so that it bends the digit and leaves shifting it to dx and dy; fsum rounds once.
+            bend = values - math.fsum(values) / K
+            place += WOBBLE * (draws[:, first + axis * FIELD + term, None] - 0.5) * bend
         at = own + axis * ((DRAWS - own) // 2)
         place += TREMBLE * (draws[:, at : at + K] - 0.5)
         moved.append(place)
@@ -190,4 +193,5 @@ def _inked(
         depth[pixels] = np.maximum(depth[pixels], radius[:, p, None] - distance)
     inside = depth.reshape(N, FRAME, FRAME)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
     covered: npt.NDArray[np.float32] = np.clip(inside + np.float32(0.5), 0, 1)
-    return np.rint(covered * np.float32(255)).astype(np.uint8)
+    images: npt.NDArray[np.uint8] = np.rint(covered * np.float32(255)).astype(np.uint8)
+    return images

@@ -87,7 +87,7 @@ def curve(style: str, pixels: float) -> Curve:
     rows = [_stroke([places[p] for p in stroke], controls, pixels) for stroke in strokes]
     index = np.concatenate([i for i, _ in rows])
     weights = np.concatenate([w for _, w in rows])
-    return Curve(controls, index, weights, np.linspace(0, 1, len(index)))
+    return Curve(controls, index, weights, np.arange(len(index)) / (len(index) - 1))
 
 
 def _stroke(

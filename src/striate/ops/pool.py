@@ -143,7 +143,7 @@ class _Windows:
         (ph, pw), (sh, sw) = self.padding, self.stride
         padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=self.value)
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.kernel, axis=(2, 3))[:, :, ::sh, ::sw]
-        return windows.reshape(*windows.shape[:4], -1)
+        return windows.reshape(*windows.shape[:4], self.kernel[0] * self.kernel[1])
 
     def add_back(self, dwindows: Array, shape: Shape) -> Array:
         n, c, h, w = shape

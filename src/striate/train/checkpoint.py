@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from striate.atomic import write_tensors
@@ -95,7 +94,7 @@ def _verify(path: Path, tensors: dict[str, Array], sums: dict[str, str]) -> None
 
 def _tensor_sum(name: str, array: Array) -> str:
     digest = hashlib.sha256(f"{name} {array.dtype.str} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    digest.update(array.tobytes())
     return digest.hexdigest()
 
 

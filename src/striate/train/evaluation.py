@@ -40,7 +40,8 @@ class Score:
 
 def correct(outputs: Any, targets: Value) -> Value:
     """How many of a batch are right; of a network with several outputs the first one counts."""
-    return ops.count_correct(main_output(outputs), targets)
+    count: Value = ops.count_correct(main_output(outputs), targets)
+    return count
 
 
 def main_output(outputs: Any) -> Any:
@@ -65,12 +66,17 @@ def evaluate(net: Module, data: Dataset, *, batch_size: int = BATCH, loss: Loss 
 
 
 def confusion(net: Module, data: Dataset, *, batch_size: int = BATCH) -> npt.NDArray[np.int64]:
-    """How many images of each class (row) are taken for each class (column)."""
-    classes = len(data.classes)
-    counts = np.zeros((classes, classes), np.int64)
+    """How many images of each class (row) are taken for each class (column), as many as the network tells apart.
+
+    Raises: ShapeError if the network's output is not (N, classes), with at least the classes of `data`.
+    """
+    found: npt.NDArray[np.int64] | None = None
     for x, targets in Loader(data, batch_size, shuffle=False).epoch(0):
         logits = main_output(net(x))
-        if logits.ndim != 2 or logits.shape[1] != classes:
-            raise ShapeError(f"confusion: needs logits (N, {classes}), one a class of {data.name}, got {logits.shape}")
-        np.add.at(counts, (targets, logits.argmax(axis=1)), 1)
-    return counts
+        if logits.ndim != 2 or logits.shape[1] < len(data.classes):
+            raise ShapeError(f"confusion: needs logits (N, {len(data.classes)}), one a class, got {logits.shape}")
+        if found is None:
+            found = np.zeros((logits.shape[1],) * 2, np.int64)
+        np.add.at(found, (targets, logits.argmax(axis=1)), 1)
+    assert found is not None, "a data set has at least one image"
+    return found

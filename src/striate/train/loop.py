@@ -121,7 +121,7 @@ class _Run:
             self._leave(self.folder)
         at, images = self.at, len(self.settings.train) * self.settings.epochs
         return Result(at.history, at.history[-1]["test_accuracy"], at.seconds, images / max(at.seconds, 1e-9),
-                      self.folder and self.folder.path)
+                      self.folder.path if self.folder else None)
 
     def emit(self, event: Event) -> None:
         for listener in self.listeners:
@@ -169,8 +169,8 @@ class _Run:
             if score is None:
                 self._save()  # which exits: the epoch's steps are kept, its evaluation is done again
         done = EpochDone(
-            at.epoch + 1, at.step, at.tally.mean_loss, at.tally.accuracy, score and finite(score.loss),
-            score and score.accuracy, settings.lr(at.step - 1), at.epoch_seconds,
+            at.epoch + 1, at.step, at.tally.mean_loss, at.tally.accuracy, finite(score.loss) if score else None,
+            score.accuracy if score else None, settings.lr(at.step - 1), at.epoch_seconds,
             at.tally.images / max(at.epoch_seconds, 1e-9),
         )
         at.seconds += at.epoch_seconds
@@ -244,8 +244,7 @@ class _Run:
             except ConfigError as error:
                 self.emit(Note(str(error)))
             counts = None if settings.test is None else confusion(settings.net, settings.test)
-            classes = settings.train.classes
-            for event in write_report(folder.path, folder.read_log(), counts, classes, self.at.step):
+            for event in write_report(folder.path, folder.read_log(), counts, settings.train.classes, self.at.step):
                 self.emit(event)
 
 

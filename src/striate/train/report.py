@@ -31,6 +31,7 @@ def write_report(folder: Path, log: list[dict[str, Any]], counts: Counts | None,
     curve = [COLUMNS, *([line.get(c, "") for c in COLUMNS] for line in log)]
     yield Saved(_table(folder / "learning_curve.csv", curve), step)
     if counts is not None:
+        classes = [*classes, *map(str, range(len(classes), len(counts)))]  # outputs that no image was for
         matrix = [("true class", *classes), *([name, *row] for name, row in zip(classes, counts, strict=True))]
         yield Saved(_table(folder / "confusion.csv", matrix), step)
     try:
@@ -93,7 +94,7 @@ def _limits(steps: list[float], epochs: list[dict[str, Any]], field: str, factor
 def draw_confusion(path: Path, counts: Counts, classes: Sequence[str]) -> Path:
     """Counts of (true class, predicted class), coloured by their share of the row."""
     K = len(classes)
-    side = min(max(5.5, 0.62 * K + 1.0), 24)
+    side = max(5.5, 0.62 * K + 1.0) if K <= NAMED_CLASSES else 10.0
     figure = _figure((side + 1.2, side))
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

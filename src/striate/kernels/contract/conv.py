@@ -1,0 +1,98 @@
+"""Rows of convolution and linear, and of the packed implicit GEMM they are lowered to (lower.py)."""
+
+from __future__ import annotations
+
+from striate.errors import ShapeError
+from striate.kernels.contract.row import Shape, Spec, checked, conv_size, need_pixels, need_rank, need_shape, row
+
+
+def _conv2d(x: Spec, w: Spec, b: Spec | None, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
+            activation: int) -> tuple[Spec, ...]:
+    need_rank("conv2d", "x", x, 4)
+    need_rank("conv2d", "w", w, 4)
+    need_pixels("conv2d", x)
+    n, c, h, wide = x.shape
+    o, cg, kh, kw = w.shape
+    if 0 in w.shape:
+        raise ShapeError(f"conv2d: w must have no axis of size 0, got shape {w.shape}")
+    if c % groups or o % groups:
+        raise ShapeError(f"conv2d: C and O must be multiples of groups = {groups}, got C = {c} and O = {o}")
+    if cg != c // groups:
+        raise ShapeError(
+            f"conv2d: w must have C/groups = {c // groups} input channels, got {cg} "
+            f"(x {x.shape}, w {w.shape}, groups={groups})"
+        )
+    need_shape("conv2d", "b", b, (o,), "(O,)")
+    (sh, sw), (top, bottom, left, right), (dh, dw) = stride, padding, dilation
+    oh = conv_size("conv2d", "height", h, kh, sh, top, bottom, dh)
+    ow = conv_size("conv2d", "width", wide, kw, sw, left, right, dw)
+    return checked("conv2d", Spec((n, o, oh, ow), x.dtype))
+
+
+def _conv2d_dx(dy: Spec, w: Spec, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
+               groups: int) -> tuple[Spec, ...]:
+    x = Spec((dy.shape[0], w.shape[1] * groups, *size), dy.dtype)
+    (y,) = _conv2d(x, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=0)
+    need_shape("conv2d_dx", "dy", dy, y.shape, "(N, O, OH, OW)")
+    return checked("conv2d_dx", x)
+
+
+def _conv2d_dw(x: Spec, dy: Spec, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
+               groups: int) -> tuple[Spec, ...]:
+    need_rank("conv2d_dw", "dy", dy, 4)
+    need_rank("conv2d_dw", "x", x, 4)
+    w = Spec((dy.shape[1], x.shape[1] // groups, *kernel), x.dtype)
+    (y,) = _conv2d(x, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=0)
+    need_shape("conv2d_dw", "dy", dy, y.shape, "(N, O, OH, OW)")
+    return (w,)
+
+
+def _linear(x: Spec, w: Spec, b: Spec | None, *, activation: int) -> tuple[Spec, ...]:
+    need_rank("linear", "x", x, 2)
+    need_rank("linear", "w", w, 2)
+    need_pixels("linear", x)
+    if 0 in w.shape or x.shape[1] != w.shape[1]:
+        raise ShapeError(f"linear: w must have shape (O, C) with C = {x.shape[1]}, got {w.shape} (x {x.shape})")
+    need_shape("linear", "b", b, (w.shape[0],), "(O,)")
+    return checked("linear", Spec((x.shape[0], w.shape[0]), x.dtype))
+
+
+row("conv2d", "x w b? -> y", "stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d)
+row("conv2d_dx", "dy w -> dx", "size:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx)
+row("conv2d_dw", "x dy -> dw", "kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dw)
+row("linear", "x w b? -> y", "activation:1", _linear)
+row("linear_dx", "dy w -> dx", "", lambda dy, w: checked("linear_dx", Spec((dy.shape[0], w.shape[1]), dy.dtype)))
+row("linear_dw", "x dy -> dw", "", lambda x, dy: (Spec((dy.shape[1], x.shape[1]), x.dtype),))
+row("flip", "w -> w2", "", lambda w: (w,))
+
+
+def _pack_filters(w: Spec, *, groups: int, for_dx: int, stride: Shape, dilation: Shape, nr: int) -> tuple[Spec, ...]:
+    o, cg, kh, kw = w.shape
+    columns, depth = (cg, kh * kw * (o // groups)) if for_dx else (o // groups, kh * kw * cg)
+    return checked("pack_filters", Spec((groups * -(-columns // nr), depth, nr), w.dtype))
+
+
+def _need_panels(who: str, wp: Spec, groups: int, columns: int, depth: int) -> None:
+    need_rank(who, "wp", wp, 3)
+    need_shape(who, "wp", wp, (groups * -(-columns // wp.shape[2]), depth, wp.shape[2]), "(panels, depth, nr)")
+
+
+def _conv2d_gemm(x: Spec, wp: Spec, b: Spec | None, *, out_channels: int, kernel: Shape, stride: Shape,
+                 padding: Shape, dilation: Shape, groups: int, activation: int) -> tuple[Spec, ...]:
+    w = Spec((out_channels, x.shape[1] // groups, *kernel), x.dtype)
+    _need_panels("conv2d_gemm", wp, groups, out_channels // groups, kernel[0] * kernel[1] * w.shape[1])
+    return _conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation)
+
+
+def _conv2d_dx_gemm(dy: Spec, wp: Spec, *, in_channels: int, size: Shape, kernel: Shape, stride: Shape,
+                    padding: Shape, dilation: Shape, groups: int) -> tuple[Spec, ...]:
+    w = Spec((dy.shape[1], in_channels // groups, *kernel), dy.dtype)
+    _need_panels("conv2d_dx_gemm", wp, groups, w.shape[1], kernel[0] * kernel[1] * dy.shape[1] // groups)
+    return _conv2d_dx(dy, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+row("pack_filters", "w -> wp", "groups:1 for_dx:1 stride:2 dilation:2 nr:1", _pack_filters, algorithm=True)
+row("conv2d_gemm", "x wp b? -> y",
+    "out_channels:1 kernel:2 stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d_gemm, algorithm=True)
+row("conv2d_dx_gemm", "dy wp -> dx",
+    "in_channels:1 size:2 kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx_gemm, algorithm=True)

@@ -1,0 +1,66 @@
+"""Rows of pooling."""
+
+from __future__ import annotations
+
+from striate.errors import LimitError, ShapeError
+from striate.kernels.contract.row import (
+    MAX_WINDOW,
+    Shape,
+    Spec,
+    checked,
+    need_pixels,
+    need_rank,
+    need_shape,
+    pool_size,
+    row,
+)
+
+
+def _pool(who: str, x: Spec, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, ceil: int) -> Shape:
+    need_rank(who, "x", x, 4)
+    need_pixels(who, x)
+    sizes = []
+    for axis, i in (("height", 0), ("width", 1)):
+        if padding[i] * 2 > dilation[i] * (kernel[i] - 1) + 1:
+            raise ShapeError(
+                f"{who}: padding must be at most half the effective kernel "
+                f"{dilation[i] * (kernel[i] - 1) + 1}, got {padding[i]} ({axis})"
+            )
+        extent, step, gap = x.shape[2 + i], stride[i], dilation[i]
+        size = pool_size(who, axis, extent, kernel[i], step, padding[i], gap, bool(ceil))
+        starts = range(-padding[i], min(size * step - padding[i], 0), step)  # of windows that begin in the padding
+        if gap > extent and any(start % gap >= extent for start in starts):  # start mod gap: the first tap inside
+            raise ShapeError(f"{who}: every window must hold a pixel, got one of nothing but padding ({axis} {extent})")
+        sizes.append(size)
+    return (*x.shape[:2], *sizes)
+
+
+def _max_pool(x: Spec, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
+              ceil: int) -> tuple[Spec, ...]:
+    y = _pool("max_pool2d", x, kernel, stride, padding, dilation, ceil)
+    if kernel[0] * kernel[1] > MAX_WINDOW:
+        raise LimitError(f"max_pool2d: a window must have at most {MAX_WINDOW} positions, got {kernel[0] * kernel[1]}")
+    index = "uint8" if kernel[0] * kernel[1] <= 256 else "uint16"
+    return checked("max_pool2d", Spec(y, x.dtype), Spec(y, index))
+
+
+def _max_pool_dx(dy: Spec, index: Spec, *, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
+                 dilation: Shape) -> tuple[Spec, ...]:
+    need_shape("max_pool_dx", "index", index, dy.shape, "that of dy")
+    return checked("max_pool_dx", Spec((*dy.shape[:2], *size), dy.dtype))
+
+
+def _avg_pool(x: Spec, *, kernel: Shape, stride: Shape, padding: Shape, ceil: int,
+              count_include_pad: int) -> tuple[Spec, ...]:
+    return checked("avg_pool2d", Spec(_pool("avg_pool2d", x, kernel, stride, padding, (1, 1), ceil), x.dtype))
+
+
+def _avg_pool_dx(dy: Spec, *, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
+                 count_include_pad: int) -> tuple[Spec, ...]:
+    return checked("avg_pool_dx", Spec((*dy.shape[:2], *size), dy.dtype))
+
+
+row("max_pool", "x -> y index?", "kernel:2 stride:2 padding:2 dilation:2 ceil:1", _max_pool)
+row("max_pool_dx", "dy index -> dx", "size:2 kernel:2 stride:2 padding:2 dilation:2", _max_pool_dx)
+row("avg_pool", "x -> y", "kernel:2 stride:2 padding:2 ceil:1 count_include_pad:1", _avg_pool)
+row("avg_pool_dx", "dy -> dx", "size:2 kernel:2 stride:2 padding:2 count_include_pad:1", _avg_pool_dx)

@@ -1,0 +1,316 @@
+"""The command line as a user meets it: what it prints where, its exit status, and one sentence for a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from striate.cli import main
+from striate.data import idx_bytes
+from striate.train import checkpoint
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """A folder of its own, no network, and pictures that take no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STRIATE_OFFLINE", "1")
+    monkeypatch.setenv("STRIATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("striate.train.report.draw_learning_curve", lambda path, log: path)
+    monkeypatch.setattr("striate.train.report.draw_confusion", lambda path, counts, classes: path)
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    """A folder of IDX files: 28x28 images of two classes that differ in their bright half."""
+    folder, rng = tmp_path_factory.mktemp("data") / "squares", np.random.default_rng(0)
+    folder.mkdir()
+    for part, count in (("train", 300), ("t10k", 80)):
+        labels = rng.integers(0, 2, count).astype(np.uint8)
+        pixels = rng.integers(0, 60, (count, 28, 28)).astype(np.uint8)
+        for image, label in zip(pixels, labels, strict=True):
+            image[:, 14 * label : 14 * label + 14] += 150
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx_bytes(pixels))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(squares, tmp_path_factory):
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("striate.train.report.draw_learning_curve", lambda path, log: path)
+        patch.setattr("striate.train.report.draw_confusion", lambda path, counts, classes: path)
+        assert main(["train", "--data", str(squares), "--epochs", "4", "--batch-size", "32", "--lr", "0.1",
+                     "--out", str(folder)]) == 0
+    return folder
+
+
+def ask(capsys, *arguments):
+    status = main(list(map(str, arguments)))
+    return status, *capsys.readouterr()
+
+
+# ---- train, eval, predict
+
+def test_train_says_what_it_reached_and_what_to_type_next(capsys, squares):
+    status, out, err = ask(capsys, "train", "--data", squares, "--epochs", 1, "--images", 64)
+    assert status == 0 and "epoch 1/1  loss" in err and "data: " in err
+    assert "% of 80 test images right" in out and "striate predict runs/lenet5-squares-1/samples/*.png" in out
+    _, out, _ = ask(capsys, "train", "--data", squares, "--epochs", 1, "--images", 64)
+    assert "striate eval runs/lenet5-squares-2" in out
+
+
+def test_train_json_is_one_object_and_eval_agrees(capsys, squares, tmp_path):
+    status, out, err = ask(capsys, "train", "lenet5", "--data", squares, "--epochs", 2, "--out", tmp_path / "run",
+                           "--json", "--optimizer", "adam")
+    found = json.loads(out)
+    assert status == 0 and "Next:" in err
+    assert list(found) == ["net", "data", "epochs", "test_accuracy", "seconds", "images_per_second", "run"]
+    assert (found["net"], found["data"], found["epochs"], found["run"]) == ("lenet5", "squares", 2,
+                                                                           str(tmp_path / "run"))
+    status, out, _ = ask(capsys, "eval", tmp_path / "run", "--json")
+    again = json.loads(out)
+    assert status == 0 and list(again) == list(found)
+    assert (again["test_accuracy"], again["epochs"]) == (found["test_accuracy"], 2)
+
+
+def test_eval_in_words_and_of_a_file_by_itself(capsys, trained, squares, tmp_path):
+    status, out, _ = ask(capsys, "eval", trained)
+    assert status == 0 and out.startswith("lenet5 on squares-test: accuracy ") and "images/s" in out
+    (tmp_path / "alone.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
+    status, _, err = ask(capsys, "eval", "alone.safetensors")
+    assert status == 2 and "name the images with --data" in err
+    status, out, _ = ask(capsys, "eval", "alone.safetensors", "--data", squares, "--json")
+    assert status == 0 and json.loads(out)["run"] is None
+
+
+def test_predict_knows_the_samples_of_the_run(capsys, trained):
+    pictures = sorted((trained / "samples").glob("*.png"))
+    status, out, _ = ask(capsys, "predict", *pictures, "--run", trained, "--json")
+    found = json.loads(out)["images"]
+    assert status == 0 and [f["class"] for f in found] == ["0", "1"] == [p.stem for p in pictures]
+    assert all(f["probability"] > 0.5 and len(f["top"]) == 2 for f in found)
+    status, out, _ = ask(capsys, "predict", pictures[0], "--run", trained)
+    assert status == 0 and out.startswith(f"{pictures[0]}  0 ")
+
+
+def test_predict_takes_a_file_inverts_paper_and_says_so(capsys, trained, tmp_path):
+    pixels = np.full((60, 40), 255, np.uint8)
+    pixels[10:50, 4:18] = 0
+    Image.fromarray(pixels).save("drawn.png")
+    model = trained / "model.safetensors"
+    status, _, err = ask(capsys, "predict", "drawn.png", "--model", model)
+    assert status == 0 and "drawn.png: dark on light, inverted" in err
+    assert ask(capsys, "predict", "drawn.png", "--model", model, "--no-invert")[2] == ""
+
+
+def test_predict_finds_the_newest_run(capsys, trained):
+    os.mkdir("runs")
+    os.symlink(trained, "runs/mine")
+    assert ask(capsys, "predict", trained / "samples" / "0.png")[0] == 0
+
+
+# ---- going on
+
+def test_resume_takes_the_settings_of_the_run(capsys, squares, trained):
+    command = ["train", "--data", squares, "--epochs", 4, "--batch-size", 32, "--lr", 0.1, "--out", "run"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("striate.train.loop._Run._log", _raise_at(17))
+        assert ask(capsys, *command)[0] == 130
+    status, _, err = ask(capsys, "train", "--resume", "--out", "run")
+    assert status == 0 and "resumed: goes on behind step 10" in err
+    assert _weights("run/model.safetensors") == _weights(trained / "model.safetensors")
+    status, _, err = ask(capsys, "train", "--resume", "--out", "run", "--lr", 0.2)
+    assert status == 2 and "optimizer must be as it was" in err
+
+
+def _raise_at(step):
+    def log(self, kind, **fields):
+        if self.at.step == step:
+            raise KeyboardInterrupt
+
+    return log
+
+
+def _weights(path):
+    import striate as st
+
+    return {name: s.array.tobytes() for name, s in st.load(path).states().items()}
+
+
+def test_killed_at_any_moment_it_goes_on_with_the_same_bits(squares, trained):
+    """SIGKILL as soon as each next checkpoint appears, and then let it through."""
+    command = [sys.executable, "-m", "striate.cli", "train", "--out", "run", "--save-every", "7"]
+    settings = ["--data", str(squares), "--epochs", "4", "--batch-size", "32", "--lr", "0.1"]
+    kills = 0
+    for step in (7, 21):
+        more = settings if not os.path.exists("run/config.json") else ["--resume"]
+        with subprocess.Popen([*command, *more], stderr=subprocess.PIPE) as process:
+            _wait_for(step, process)
+            kills += process.poll() is None
+            process.kill()
+    assert kills and main(["train", "--out", "run", "--resume"]) == 0
+    assert _weights("run/model.safetensors") == _weights(trained / "model.safetensors")
+
+
+def _wait_for(step, process):
+    end = time.monotonic() + 30
+    while time.monotonic() < end and process.poll() is None:
+        files = [int(f[11:20]) for f in os.listdir("run") if checkpoint.PATTERN.fullmatch(f)] if os.path.exists(
+            "run") else []
+        if max(files, default=-1) >= step:
+            return
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "stopped"), (signal.SIGTERM, 143, "saved")])
+def test_signals(squares, number, status, word):
+    command = [sys.executable, "-m", "striate.cli", "train", "--data", squares, "--epochs", "99999", "--out", "run"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        _wait_for(3, process)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == status and word in err and "striate train --resume --out run" in err
+    assert "Traceback" not in err and all(checkpoint.load(p) for p in checkpoint.found(Path("run")))
+
+
+# ---- summary, data, doctor
+
+def test_summary(capsys):
+    status, out, err = ask(capsys, "summary", "lenet5")
+    assert status == 0 and "61,706" in out and "416,520 MACs" in out and err == ""
+    status, out, _ = ask(capsys, "summary", "lenet5", "--json", "--batch", 2, "--input", "1x28x28")
+    found = json.loads(out)
+    assert list(found) == ["name", "input", "threads", "rows", "total"] and found["name"] == "lenet5"
+    assert list(found["rows"][0]) == ["layer", "op", "output", "parameters", "macs", "activation_bytes"]
+    assert found["total"] == {"parameters": 61706, "macs": 833040, "flops": 1666080, "activation_bytes": 120016}
+
+
+def test_summary_of_a_run_and_of_a_file(capsys, trained):
+    for given in (trained, trained / "model.safetensors"):
+        status, out, _ = ask(capsys, "summary", given)
+        assert status == 0 and "416,520" not in out.splitlines()[0] and "total" in out  # two classes: fewer MACs
+
+
+def test_data_show(capsys, squares):
+    status, out, _ = ask(capsys, "data", "show", squares)
+    assert status == 0 and "300 images 1x28x28, 2 classes" in out and ("@" in out or "#" in out)
+    status, out, _ = ask(capsys, "data", "show", squares, "--json")
+    assert status == 0 and sum(json.loads(out)["train"]) == 300
+
+
+def test_doctor(capsys):
+    status, out, _ = ask(capsys, "doctor", "--seconds", 0.01)
+    assert status == 0 and "instruction set" in out and "GFLOP/s with" in out
+    status, out, _ = ask(capsys, "doctor", "--seconds", 0.01, "--json")
+    found = json.loads(out)
+    assert status == 0 and found["peak_gflops"] > 0 and found["isa"] in found["isas"] and found["threads"] >= 1
+
+
+def test_doctor_explains(monkeypatch):
+    from dataclasses import replace
+
+    from striate.cli import doctor
+
+    found = doctor.Findings("cpu", "avx2", ["baseline", "avx2"], 2, 2, 2, 2, None, 0.0, "madvise", "performance",
+                            100.0, 190.0, 10.0)
+    monkeypatch.delenv("STRIATE_CHECK", raising=False)
+    assert not list(doctor.remarks_on(found))
+    for word, change in {"STRIATE_ISA": {"isa": "baseline"}, "quota|container": {"quota": 1.5}, "affinity": {
+            "affinity": 1}, "other programs": {"peak_gflops": 120.0}, "load 3": {"load": 3.0}, "Huge pages": {
+            "huge_pages": "never"}, "powersave": {"governor": "powersave"}, "share": {
+            "threads": 4, "peak_gflops": 380.0}, "neither AVX2": {"isa": "baseline", "isas": ["baseline"]}}.items():
+        (remark,) = doctor.remarks_on(replace(found, **change))
+        assert any(w in remark for w in word.split("|"))
+
+
+def test_version_and_help(capsys):
+    status, out, _ = ask(capsys, "--version")
+    assert status == 0 and out.startswith("striate 0.")
+    for verb in ("train", "eval", "predict", "summary", "data", "doctor"):
+        status, out, _ = ask(capsys, verb, "--help")
+        assert status == 0 and "Usage: striate" in out and ("Example: striate" in out or verb == "data")
+
+
+# ---- mistakes
+
+MISTAKES = [
+    (["train", "lenet6"], "no model named 'lenet6'; did you mean 'lenet5'?"),
+    (["train", "--epochs", "0"], "'--epochs': "),
+    (["train", "--epochs", "three"], "'--epochs': "),
+    (["train", "--batch-size", "-1"], "'--batch-size': "),
+    (["train", "--lr", "nan"], "lr must be a number from 0"),
+    (["train", "--lr", "0"], "lr must be positive"),
+    (["train", "--momentum", "2"], "momentum must be a number from 0 to 1"),
+    (["train", "--optimizer", "sdg"], "no optimizer named 'sdg'; did you mean 'sgd'?"),
+    (["train", "--schedule", "linear"], "no schedule named 'linear'"),
+    (["train", "--threads", "0"], "threads must be 1 to 256, got 0"),
+    (["train", "--resume"], "--resume needs --out"),
+    (["train", "--resume", "--out", "nowhere"], "no run to resume in nowhere"),
+    (["train", "--data", "nothing"], "no data set named 'nothing'"),
+    (["train", "--data", "."], "must hold four IDX files"),
+    (["train", "--loss", "mse"], "No such option"),
+    (["eval", "nowhere"], "nowhere: there is no such file or run folder"),
+    (["eval", "."], "holds no model.safetensors"),
+    (["predict", "picture.png"], "no finished run in runs/"),
+    (["predict", "picture.png", "--run", "a", "--model", "b"], "needs --run or --model, got both"),
+    (["summary", "lenet5", "--input", "28x28"], "channels, height and width"),
+    (["summary", "lenet5", "--input", "1x0x28"], "input_shape must be positive, got 0"),
+    (["summary", "lenet5", "--input", "3x28x28"], "conv1"),
+    (["summary", "lenet5", "--batch", "0"], "batch must be positive"),
+    (["summary", "nowhere.safetensors"], "there is no such file"),
+    (["data", "get", "mnist"], "STRIATE_OFFLINE"),
+    (["data", "get", "imagenet"], "no data set named 'imagenet'"),
+    (["bogus"], "No such command 'bogus'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=lambda a: " ".join(a) if isinstance(a, list) else "")
+def test_a_mistake_is_one_sentence_and_status_2(capsys, arguments, sentence):
+    status, out, err = ask(capsys, *arguments)
+    assert status == 2 and out == "" and sentence in err and "Traceback" not in err
+    assert len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
+
+
+def test_mistakes_that_need_images(capsys, squares, trained):
+    for more, sentence in ((["--out", "/dev/full"], "must be a folder, got /dev/full"),
+                           (["--out", trained], "must be a new or empty folder"),
+                           (["--warmup", "999"], "warmup must be shorter"),
+                           (["--out", "/proc/nowhere/run"], "cannot write to /proc/nowhere/run")):
+        status, _, err = ask(capsys, "train", "--data", squares, *more)
+        assert status == 2 and sentence in err and "Traceback" not in err
+    with open("broken.png", "wb") as file:
+        file.write(b"\x89PNG\r\n")
+    status, _, err = ask(capsys, "predict", "broken.png", "--run", trained)
+    assert status == 2 and "broken.png must be a whole PNG" in err
+
+
+def test_a_loss_that_is_not_finite_is_a_failed_run(capsys, squares):
+    status, _, err = ask(capsys, "train", "--data", squares, "--lr", "1e30", "--schedule", "constant", "--out", "run")
+    assert status == 1 and "error: train: the loss must be finite" in err and "at step" in err
+    assert "checkpoints before this step are kept in run" in err
+
+
+def test_a_full_standard_output_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "striate.cli", "summary", "lenet5", "--json"], stdout=full,
+                              stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr == "error: No space left on device\n"
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setenv("STRIATE_DEBUG", "1")
+    with pytest.raises(Exception, match="lenet6"):
+        main(["train", "lenet6"])
