@@ -6,7 +6,8 @@
 #include "grid.h"
 #include "lanes.h"
 
-static inline int64_t block_rows(int64_t cols) { return lesser(256, greater(8, GRAIN / cols)); }
+// Rows of a block: at least 32, as every block ends with a float64 addition for each channel.
+static inline int64_t block_rows(int64_t cols) { return lesser(256, greater(32, GRAIN / cols)); }
 
 // sums[c] += at(row, c) over `rows` rows, four at a time; `at` reads through the memory access it is given.
 template <class F>

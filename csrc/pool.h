@@ -11,12 +11,14 @@
 
 struct PoolShape {
   int64_t N, C, H, W, OH, OW, KH, KW, SH, SW, PH, PW, DH, DW;
+  int64_t ld, down, right;  // floats between pixels of x, and between neighbouring taps
 };
 
 // `map` has the size of x, `out` that of y; `i` are the integers from `kernel` on.
 static inline PoolShape pool_shape(const Tensor& map, const Tensor& out, const int64_t* i, bool dilates) {
-  return {map.shape[0], map.shape[1], map.shape[2], map.shape[3], out.shape[2], out.shape[3], i[0], i[1],
-          i[2], i[3], i[4], i[5], dilates ? i[6] : 1, dilates ? i[7] : 1};
+  const int64_t DH = dilates ? i[6] : 1, DW = dilates ? i[7] : 1;
+  return {map.shape[0], map.shape[1], map.shape[2], map.shape[3], out.shape[2], out.shape[3], i[0], i[1], i[2], i[3],
+          i[4], i[5], DH, DW, map.ld, DH * map.shape[3] * map.ld, DW * map.ld};
 }
 
 struct Span {
@@ -37,27 +39,34 @@ struct PoolWindow {
   bool full, wide;        // all taps inside; whole vectors are safe though C is less than one
 };
 
-// Output rows are dealt out; `f` is called for each window of a row from left to right.
+// One row of windows, from left to right. A row is wide if a vector read behind its last tap stays inside x; of a wide row
+// those pixels are, that lie at least a vector before the end of the chunk.
 template <class F>
-static inline void each_window(Team& team, const PoolShape& p, const Tensor& x, bool dense, F f) {
-  const int64_t rows = p.N * p.OH, work = p.OW * p.C * lesser(16, p.KH * p.KW);
+static inline void window_row_of(const PoolShape& p, const float* x, int64_t row, bool dense, int64_t chunk_end, F& f) {
+  const int64_t n = row / p.OH, oh = row % p.OH, h0 = oh * p.SH - p.PH;
+  const Span h = taps_inside(h0, p.H, p.KH, p.DH);
+  const int64_t pixels_below = p.N * p.H * p.W - (n * p.H + h0 + (h.end - 1) * p.DH + 1) * p.W;
+  const int64_t wide_end = dense && pixels_below * p.ld >= WIDTH ? chunk_end - (WIDTH + p.C - 1) / p.C : -1;
+  const float* first = x + ((n * p.H + h0) * p.W - p.PW) * p.ld;
+  int64_t pixel = row * p.OW, w0 = -p.PW;
+  for (int64_t ow = 0; ow < p.OW; ow++, pixel++, w0 += p.SW, first += p.SW * p.ld) {
+    const Span w = taps_inside(w0, p.W, p.KW, p.DW);
+    f(PoolWindow{oh, ow, pixel, first, h, w, h.end - h.begin == p.KH && w.end - w.begin == p.KW, pixel <= wide_end});
+  }
+}
+
+// Rows of windows are dealt out. Sizes and the body are copied into the chunk: what a chunk writes could not change them,
+// but only of local copies does the compiler know (they are reloaded for each pixel otherwise, half of its time at C = 6).
+template <class F>
+static inline void each_window(Team& team, const PoolShape& shape, const Tensor& x, bool dense, F body) {
+  const int64_t rows = shape.N * shape.OH, work = shape.OW * shape.C * lesser(16, shape.KH * shape.KW);
   const int64_t per = greater(1, 2 * GRAIN / work);
   for_chunks(team, ceil_div(rows, per), [&](int64_t chunk) {
-    const float* x_end = x.f32() + (p.N * p.H * p.W - 1) * x.ld + p.C;
+    const PoolShape p = shape;
+    F f = body;
+    const float* from = x.f32();
     const int64_t end = lesser(rows, (chunk + 1) * per);
-    for (int64_t row = chunk * per; row < end; row++) {
-      const int64_t n = row / p.OH, oh = row % p.OH, h0 = oh * p.SH - p.PH;
-      const Span h = taps_inside(h0, p.H, p.KH, p.DH);
-      for (int64_t ow = 0; ow < p.OW; ow++) {
-        const int64_t w0 = ow * p.SW - p.PW, pixel = row * p.OW + ow;
-        const Span w = taps_inside(w0, p.W, p.KW, p.DW);
-        const float* first = x.f32() + ((n * p.H + h0) * p.W + w0) * x.ld;
-        const float* last = first + ((h.end - 1) * p.DH * p.W + (w.end - 1) * p.DW) * x.ld;
-        const bool full = h.end - h.begin == p.KH && w.end - w.begin == p.KW;
-        const bool wide = dense && pixel * p.C + WIDTH <= end * p.OW * p.C && last + WIDTH <= x_end;
-        f(PoolWindow{oh, ow, pixel, first, h, w, full, wide});
-      }
-    }
+    for (int64_t row = chunk * per; row < end; row++) window_row_of(p, from, row, dense, end * p.OW, f);
   });
 }
 
@@ -74,13 +83,22 @@ static inline void over_channels(int64_t C, bool wide, F f) {
 
 typedef uint8_t v8 __attribute__((vector_size(STRIATE_WIDTH)));
 typedef uint16_t v16 __attribute__((vector_size(STRIATE_WIDTH * 2)));
-template <class T> struct IndexVector;
-template <> struct IndexVector<uint8_t> { typedef v8 type; };
-template <> struct IndexVector<uint16_t> { typedef v16 type; };
 
-template <class T>
-static inline void put_index(T* p, vi index, Whole) {
-  const auto narrow = __builtin_convertvector(index, typename IndexVector<T>::type);
+// GCC narrows lane by lane without the instructions named here.
+static inline void put_index(uint8_t* p, vi index, Whole) {
+#if defined(__AVX512F__) && STRIATE_WIDTH == 16
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8((__m512i)index));
+#elif defined(__AVX2__) && STRIATE_WIDTH == 8
+  const __m128i low = _mm256_castsi256_si128((__m256i)index), high = _mm256_extracti128_si256((__m256i)index, 1);
+  const __m128i words = _mm_packus_epi32(low, high);
+  _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(words, words));
+#else
+  const v8 narrow = __builtin_convertvector(index, v8);
+  __builtin_memcpy(p, &narrow, sizeof narrow);
+#endif
+}
+static inline void put_index(uint16_t* p, vi index, Whole) {
+  const v16 narrow = __builtin_convertvector(index, v16);
   __builtin_memcpy(p, &narrow, sizeof narrow);
 }
 template <class T>
@@ -95,7 +113,7 @@ struct Maximum {
   vi at;  // kh * KW + kw
   // The first of equals wins; so does the first NaN, over everything. -Inf never replaces what is there.
   void meet(vf x, int32_t position) {
-    const vi wins = (x > value) | ((x != x) & (value == value));
+    const vi wins = ~(x <= value) & (value == value);
     value = select(wins, x, value);
     at = (wins & set1i(position)) | (~wins & at);
   }
@@ -103,27 +121,26 @@ struct Maximum {
 
 // K x K taps known to the compiler when the window is full; K = 0: any window.
 template <int K, class M>
-static inline Maximum max_of_window(const PoolShape& p, const PoolWindow& at, int64_t ld, int64_t c, M m) {
+static inline Maximum max_of_window(const PoolShape& p, const PoolWindow& at, int64_t c, M m) {
   const Span h = K ? Span{0, K} : at.h, w = K ? Span{0, K} : at.w;
   const int64_t KW = K ? K : p.KW;
   Maximum most{set1(-__builtin_inff()), set1i((int32_t)(h.begin * KW + w.begin))};
   for (int64_t i = h.begin; i < h.end; i++)
     for (int64_t j = w.begin; j < w.end; j++)
-      most.meet(m.get(at.x + (i * p.DH * p.W + j * p.DW) * ld + c), (int32_t)(i * KW + j));
+      most.meet(m.get(at.x + i * p.down + j * p.right + c), (int32_t)(i * KW + j));
   return most;
 }
 
 template <int K, class T>
 static inline void max_pool_of(Team& team, const PoolShape& p, const Tensor& x, const Tensor& y, const Tensor& index) {
+  float* values = y.f32();
   T* positions = reinterpret_cast<T*>(index.data);
-  const bool dense = is_flat(y) && (!index || is_flat(index));
-  each_window(team, p, x, dense, [&](const PoolWindow& at) {
-    float* to = y.f32() + at.pixel * y.ld;
-    T* position = positions ? positions + at.pixel * index.ld : nullptr;
+  const int64_t ld = y.ld, index_ld = index.ld;
+  each_window(team, p, x, is_flat(y) && (!index || is_flat(index)), [=](const PoolWindow& at) {
     over_channels(p.C, at.wide, [&](int64_t c, auto m) {
-      const Maximum most = K && at.full ? max_of_window<K>(p, at, x.ld, c, m) : max_of_window<0>(p, at, x.ld, c, m);
-      m.put(to + c, most.value);
-      if (position) put_index(position + c, most.at, m);
+      const Maximum most = K && at.full ? max_of_window<K>(p, at, c, m) : max_of_window<0>(p, at, c, m);
+      m.put(values + at.pixel * ld + c, most.value);
+      if (positions) put_index(positions + at.pixel * index_ld + c, most.at, m);
     });
   });
 }
@@ -159,14 +176,15 @@ static void avg_pool(const Args& a, Team& team) {
   const Tensor &x = a.t[0], &y = a.t[1];
   const PoolShape p = pool_shape(x, y, a.i, false);
   const bool padding_counts = a.i[7] != 0;
-  each_window(team, p, x, is_flat(y), [&](const PoolWindow& at) {
-    float* to = y.f32() + at.pixel * y.ld;
-    const vf divisor = set1(divisor_of(p, at.oh, at.ow, padding_counts));
+  float* values = y.f32();
+  const int64_t ld = y.ld;
+  each_window(team, p, x, is_flat(y), [=](const PoolWindow& at) {
+    const vf divisor = set1(at.full ? (float)(p.KH * p.KW) : divisor_of(p, at.oh, at.ow, padding_counts));
     over_channels(p.C, at.wide, [&](int64_t c, auto m) {
       vf sum = {};
       for (int64_t i = at.h.begin; i < at.h.end; i++)
-        for (int64_t j = at.w.begin; j < at.w.end; j++) sum += m.get(at.x + (i * p.W + j) * x.ld + c);
-      m.put(to + c, sum / divisor);
+        for (int64_t j = at.w.begin; j < at.w.end; j++) sum += m.get(at.x + i * p.down + j * p.right + c);
+      m.put(values + at.pixel * ld + c, sum / divisor);
     });
   });
 }

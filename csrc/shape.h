@@ -120,11 +120,22 @@ struct Matrix {
   int64_t pitch, image;  // elements between rows, between images
 };
 
+// 16 x 16 elements, a cache line each way, or less at the edges. Stores run along `to`: a store takes longer than a load.
+template <class T>
+static inline void transpose_tile(const T* from, int64_t from_pitch, T* to, int64_t to_pitch, int64_t rows, int64_t cols) {
+  if (rows == 16 && cols == 16) {
+    for (int64_t c = 0; c < 16; c++)
+      for (int64_t r = 0; r < 16; r++) to[c * to_pitch + r] = from[r * from_pitch + c];
+    return;
+  }
+  for (int64_t c = 0; c < cols; c++)
+    for (int64_t r = 0; r < rows; r++) to[c * to_pitch + r] = from[r * from_pitch + c];
+}
+
 // to[c][r] = from[r][c] for `images` matrices of rows x cols.
 template <class T>
 static inline void transpose(Team& team, int64_t images, int64_t rows, int64_t cols, const T* from, Matrix f, T* to, Matrix t) {
-  const int64_t tile = 16;  // 16 x 16 floats: a cache line each way
-  const int64_t band = greater(tile, GRAIN / greater(1, cols) / tile * tile), bands = ceil_div(rows, band);
+  const int64_t tile = 16, band = greater(tile, GRAIN / greater(1, cols) / tile * tile), bands = ceil_div(rows, band);
   const int64_t per = greater(1, GRAIN / greater(1, lesser(rows, band) * cols)), items = images * bands;
   for_chunks(team, ceil_div(items, per), [&](int64_t chunk) {
     for (int64_t item = chunk * per; item < lesser(items, (chunk + 1) * per); item++) {
@@ -133,8 +144,8 @@ static inline void transpose(Team& team, int64_t images, int64_t rows, int64_t c
       const int64_t begin = item % bands * band, end = lesser(rows, begin + band);
       for (int64_t c0 = 0; c0 < cols; c0 += tile)
         for (int64_t r0 = begin; r0 < end; r0 += tile)
-          for (int64_t c = c0; c < lesser(cols, c0 + tile); c++)
-            for (int64_t r = r0; r < lesser(end, r0 + tile); r++) y[c * t.pitch + r] = x[r * f.pitch + c];
+          transpose_tile(x + r0 * f.pitch + c0, f.pitch, y + c0 * t.pitch + r0, t.pitch, lesser(tile, end - r0),
+                         lesser(tile, cols - c0));
     }
   });
 }

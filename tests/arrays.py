@@ -13,8 +13,9 @@ def arrays_of(row, dtype=np.float64):
     """name -> array (or list of arrays, or whatever stands in the row) for every tensor of `row`."""
     rng = np.random.default_rng(zlib.crc32(str(row).encode()))
     made = {name: made_of(row, rng, name, value, dtype) for name, value in row.tensors.items()}
-    return {name: [relayout(v, row.layout) for v in value] if name == "values" and isinstance(value, list) else relayout(value, row.layout)
-            for name, value in made.items()} if hasattr(row, "layout") else made
+    layout = getattr(row, "layout", "plain")
+    return {name: [relayout(v, layout) for v in value] if name == "values" and isinstance(value, list)
+            else relayout(value, layout) for name, value in made.items()}
 
 
 def made_of(row, rng, name, value, dtype):

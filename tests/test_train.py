@@ -421,12 +421,19 @@ def test_an_lr_must_be_positive_and_finite(lr):
         (st.ShapeError, "N, C, H, W", (TRAIN.images[:, 0], TRAIN.labels)),
         (DtypeError, "images must be", (TRAIN.images.astype(np.float64), TRAIN.labels)),
         (DtypeError, "labels must be", (TRAIN.images, TRAIN.labels.astype(float))),
+        (ConfigError, "labels must be at most 65535", (TRAIN.images, TRAIN.labels + 2**40)),
         (ConfigError, r"out of range \[0, 3\) at index", (TRAIN.images, TRAIN.labels + 5)),
     ],
 )
 def test_mistakes_in_the_data(error, match, data):
     with pytest.raises(error, match=match):
         train.fit(Net(), data, epochs=1, progress=False)
+
+
+def test_what_does_not_fit_is_found_before_a_folder_is_made(tmp_path):
+    with pytest.raises(st.ShapeError, match="head"):
+        train.fit(Net(), images(side=12), out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_train_and_test_images_have_one_shape():

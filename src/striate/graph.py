@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from striate.errors import ConfigError, DtypeError, StriateError, unknown_name
+from striate.errors import ConfigError, DtypeError, ShapeError, StriateError, unknown_name
 from striate.kernels.contract import Shape, Spec
 
 Array = np.ndarray[Any, Any]
@@ -46,9 +46,21 @@ class Op:
     backward: Callable[..., tuple[Any, ...]] | None
     cost: Callable[..., Cost]
     limits: Callable[..., dict[int, int]] | None = None
+    optional: tuple[int, ...] = ()  # positions of inputs that may be None
 
     def __post_init__(self) -> None:
         OPS[self.name] = self
+
+    def infer(self, *specs: Spec | None, **params: Any) -> tuple[Spec, ...]:
+        """The shape rule; Raises: also DtypeError for a missing input and ShapeError for a fifth axis."""
+        for i, spec in enumerate(specs):
+            if spec is None and i not in self.optional:
+                raise DtypeError(f"{self.name}: input {i + 1} must be a tensor, got None")
+        outputs = self.shape(*specs, **params)
+        for spec in specs:
+            if spec is not None and len(spec.shape) > 4:
+                raise ShapeError(f"{self.name}: a tensor must have rank 4 at most, got shape {spec.shape}")
+        return outputs
 
 
 OPS: dict[str, Op] = {}
@@ -270,7 +282,7 @@ class Graph:
         """Adds a node; Raises: what the op's shape rule raises, with the layer's path."""
         node = Node(op, tuple(None if x is None else self.value_of(x) for x in inputs), params, path=self.path)
         try:
-            specs = op.shape(*node.input_specs(), **params)
+            specs = op.infer(*node.input_specs(), **params)
         except StriateError as error:
             error.within(self.path, self.kind)
             raise

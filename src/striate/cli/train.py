@@ -161,6 +161,10 @@ def _new_folder(net: str, data: str) -> Path:
     return RUNS / f"{net}-{data}-{number}"
 
 
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' if count != 1 else ''}"
+
+
 def _tell(job: Job, result: training.Result, out: Path, as_json: bool) -> None:
     """What was reached, where it lies, what to type next."""
     samples = save_samples(job.test, out / "samples")
@@ -169,7 +173,7 @@ def _tell(job: Job, result: training.Result, out: Path, as_json: bool) -> None:
     show("\n".join([
         "",
         f"{job.name} gets {100 * (result.test_accuracy or 0):.2f} % of {len(job.test):,} test images right, after "
-        f"{job.command['epochs']} epochs in {result.seconds:.1f} s ({result.images_per_second:,.0f} images/s).",
+        f"{_epochs(job.command['epochs'])} in {result.seconds:.1f} s ({result.images_per_second:,.0f} images/s).",
         f"In {out}: {MODEL}, {', '.join(p for p in pictures if p.endswith('.png') or p[:-4] + '.png' not in pictures)}",
         "",
         "Next:",

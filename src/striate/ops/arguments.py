@@ -17,7 +17,7 @@ Pair = tuple[int, int]
 def integer(who: str, name: str, value: Any, low: int = 1, high: int = MAX_SIZE) -> int:
     """`value` as an int in [low, high]; booleans, floats and strings are not integers."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise DtypeError(f"{who}: {name} must be an integer, got {value!r}")
+        raise DtypeError(f"{who}: {name} must be an integer, got {_shown(value)}")
     if not low <= value <= high:
         bound = "positive" if low == 1 else f"at least {low}"
         limit = f"{name} must be {bound}" if value < low else f"{name} must be at most {high}"
@@ -28,7 +28,7 @@ def integer(who: str, name: str, value: Any, low: int = 1, high: int = MAX_SIZE)
 def number(who: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """`value` as a float in [low, high]; NaN, booleans and strings are refused."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise DtypeError(f"{who}: {name} must be a number, got {value!r}")
+        raise DtypeError(f"{who}: {name} must be a number, got {_shown(value)}")
     if not low <= value <= high:
         raise ConfigError(f"{who}: {name} must be a number from {low:g} to {high:g}, got {value}")
     return float(value)
@@ -38,7 +38,7 @@ def pair(who: str, name: str, value: Any, low: int = 1) -> Pair:
     """An integer for both axes, or a sequence (height, width)."""
     if _is_sequence(value):
         if len(value) != 2:
-            raise ConfigError(f"{who}: {name} must be an integer or a pair (height, width), got {value!r}")
+            raise ConfigError(f"{who}: {name} must be an integer or a pair (height, width), got {_shown(value)}")
         return integer(who, name, value[0], low), integer(who, name, value[1], low)
     one = integer(who, name, value, low)
     return one, one
@@ -65,6 +65,11 @@ def flag(who: str, name: str, value: Any) -> bool:
 
 
 def _is_sequence(value: Any) -> bool:
-    return (isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes) and np.ndim(value) > 0) or (
-        isinstance(value, tuple | list)
+    return (isinstance(value, Sequence) and not isinstance(value, str | bytes)) or (
+        isinstance(value, np.ndarray) and value.ndim > 0
     )
+
+
+def _shown(value: Any) -> str:
+    """`value` on one line, cut where it gets long."""
+    return " ".join(repr(value).split())[:80]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,10 @@ def callback(function: Function, *xs: T, derivative: Function | None = None, sha
     if not callable(function):
         raise ConfigError(f"{name}: needs a function, got {function!r}")
     if shape is None:
-        tried = function(*(np.zeros(spec_of(x), np.float32) for x in xs))
+        tried = function(*(np.zeros(spec_of(name, x), np.float32) for x in xs))
         shape = np.shape(tried)[1:]
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise ConfigError(f"{name}: shape must be a list of sizes without the batch, got {shape!r}")
     sizes = tuple(integer(name, "shape", size) for size in shape)
     return run(callback_op, xs, dict(function=function, derivative=derivative, shape=sizes, name=name), kernels)
 

@@ -54,7 +54,7 @@ def conv2d_cost(x: Spec, w: Spec, b: Spec | None, *, activation: int, **params: 
     return Cost(n * o * oh * ow * cg * kh * kw, n * o * oh * ow * ((b is not None) + (activation != 0)))
 
 
-conv2d_op = Op("conv2d", conv2d_shape, conv2d_forward, conv2d_backward, conv2d_cost)
+conv2d_op = Op("conv2d", conv2d_shape, conv2d_forward, conv2d_backward, conv2d_cost, optional=(2,))
 
 
 def conv2d(x: T, w: T, b: T = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -70,9 +70,10 @@ def conv2d(x: T, w: T, b: T = None, *, stride: Any = 1, padding: Any = 0, dilati
     (1, 4, 6, 6)
     """
     steps, gaps = pair("conv2d", "stride", stride), pair("conv2d", "dilation", dilation)
-    need_rank("conv2d", "w", Spec(spec_of(w)), 4)
+    kernel = spec_of("conv2d", w)
+    need_rank("conv2d", "w", Spec(kernel), 4)
     params = dict(
-        stride=steps, padding=_padding(padding, spec_of(w)[2:], steps, gaps), dilation=gaps,
+        stride=steps, padding=_padding(padding, kernel[2:], steps, gaps), dilation=gaps,
         groups=integer("conv2d", "groups", groups), flip=flag("conv2d", "flip", flip), activation=0,
     )
     return run(conv2d_op, (x, w, b), params, kernels)
@@ -113,7 +114,7 @@ def linear_cost(x: Spec, w: Spec, b: Spec | None, *, activation: int) -> Cost:
     return Cost(n * o * w.shape[1], n * o * ((b is not None) + (activation != 0)))
 
 
-linear_op = Op("linear", linear_shape, linear_forward, linear_backward, linear_cost)
+linear_op = Op("linear", linear_shape, linear_forward, linear_backward, linear_cost, optional=(2,))
 
 
 def linear(x: T, w: T, b: T = None, *, kernels: str = "native") -> T:

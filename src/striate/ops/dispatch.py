@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from striate.errors import ConfigError, DtypeError, unknown_name
+from striate.errors import ConfigError, DtypeError, LimitError, unknown_name
 from striate.graph import Op, Params, State, Value
 from striate.kernels import native, reference
-from striate.kernels.contract import Spec
+from striate.kernels.contract import Spec, checked
 
 KERNEL_SETS: dict[str, Callable[[], Any]] = {"native": native.kernels, "reference": reference.kernels}
 
@@ -34,16 +34,26 @@ def compute(op: Op, inputs: Sequence[Any], params: Params, kernels: str) -> Any:
         raise unknown_name(op.name, "kernel set", kernels, KERNEL_SETS)
     arrays = [None if x is None else as_array(op.name, x, kernels) for x in inputs]
     specs = [None if a is None else Spec(a.shape, str(a.dtype)) for a in arrays]
-    op.shape(*specs, **params)
+    checked(op.name, *(spec for spec in specs if spec is not None))
+    floats = sorted({spec.dtype for spec in specs if spec is not None and spec.dtype.startswith("float")})
+    if len(floats) > 1:
+        raise DtypeError(f"{op.name}: tensors must be of one dtype, got {' and '.join(floats)}")
+    op.infer(*specs, **params)
     for i, bound in (op.limits(*specs, **params) if op.limits else {}).items():
         check_targets(op.name, arrays[i], bound)
-    y, _ = op.forward(KERNEL_SETS[kernels](), *arrays, **params)
+    try:
+        y, _ = op.forward(KERNEL_SETS[kernels](), *arrays, **params)
+    except MemoryError as error:
+        raise LimitError(f"{op.name}: needs more memory than there is; {error}") from None
     return y
 
 
 def as_array(who: str, x: Any, kernels: str = "native") -> np.ndarray[Any, Any]:
     """`x` as an array the kernel set computes with; integers become int64, nothing else is converted."""
-    array = np.asarray(x.array if isinstance(x, State) else x)
+    try:
+        array = np.asarray(x.array if isinstance(x, State) else x)
+    except ValueError:
+        raise DtypeError(f"{who}: needs an array of numbers, got {type(x).__name__} of uneven rows") from None
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
     wanted = ("float32",) if kernels == "native" else ("float32", "float64")
@@ -64,9 +74,9 @@ def check_targets(who: str, targets: Any, bound: int) -> None:
         raise ConfigError(f"{who}: target {targets.ravel()[at]} out of range [0, {bound}) at index {at}")
 
 
-def spec_of(x: Any) -> tuple[int, ...]:
+def spec_of(who: str, x: Any) -> tuple[int, ...]:
     """The shape of a Value, a State or anything NumPy can hold."""
-    return tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
+    return tuple(x.shape if hasattr(x, "shape") else as_array(who, x, "reference").shape)
 
 
 def need_float(who: str, *specs: Spec | None) -> None:

@@ -31,7 +31,7 @@ def _with_norm(name: str, shape: Callable[..., tuple[Spec, ...]], forward: Calla
     def norm_cost(x: Spec, w: Spec, b: Spec | None, *vectors: Spec | None, eps: float, **params: Any) -> Cost:
         return cost(x, w, Spec(w.shape[:1]), **params)
 
-    return Op(name, norm_shape, norm_forward, None, norm_cost)
+    return Op(name, norm_shape, norm_forward, None, norm_cost, optional=(2, 5, 6))
 
 
 conv2d_norm_op = _with_norm("conv2d_norm", conv2d_shape, conv2d_forward, conv2d_cost)

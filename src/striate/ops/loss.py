@@ -48,7 +48,7 @@ def _cross_entropy_cost(logits: Spec, *_: Any, **__: Any) -> Cost:
 
 
 cross_entropy_op = Op("cross_entropy", cross_entropy_shape, cross_entropy_forward, cross_entropy_backward,
-                      _cross_entropy_cost, limits=_classes)
+                      _cross_entropy_cost, limits=_classes, optional=(2,))
 
 
 def cross_entropy(logits: T, targets: T, *, weight: T = None, label_smoothing: float = 0.0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from striate.graph import Op, State, Value
-from striate.kernels.contract import ROWS, Spec
+from striate.kernels.contract import ROWS, Spec, need_shape
 from striate.ops.activation import per_element
 from striate.ops.arguments import flag, number
 from striate.ops.dispatch import need_float, run
@@ -55,11 +55,13 @@ def scale_shift_backward(k: Kernels, saved: Any, dy: T, *, eps: float) -> tuple[
     return dx, dmean, dvar, None if gamma is None else sum_dy_xhat, sum_dy if has_beta else None
 
 
-scale_shift_op = Op("scale_shift", scale_shift_shape, scale_shift_forward, scale_shift_backward, per_element(2))
+scale_shift_op = Op("scale_shift", scale_shift_shape, scale_shift_forward, scale_shift_backward, per_element(2),
+                    optional=(3, 4))
 
 
 def lerp_shape(old: Spec, new: Spec, *, weight: float) -> tuple[Spec, ...]:
     need_float("lerp", old, new)
+    need_shape("lerp", "new", new, old.shape, "that of old")
     return ROWS["lerp"].shapes(old, new, weight=weight)
 
 
@@ -87,6 +89,7 @@ def batch_norm(x: T, running_mean: T, running_var: T, weight: T = None, bias: T 
     running <- running + momentum (batch - running), with the unbiased variance; on arrays nothing is updated.
     Raises: ShapeError in training if there is one value per channel.
     """
+    weight_of_batch = number("batch_norm", "momentum", momentum, 0.0, 1.0)
     epsilon = dict(eps=number("batch_norm", "eps", eps, 0.0))
     if not flag("batch_norm", "training", training):
         return run(scale_shift_op, (x, running_mean, running_var, weight, bias), epsilon, kernels)
@@ -94,5 +97,5 @@ def batch_norm(x: T, running_mean: T, running_var: T, weight: T = None, bias: T 
     if isinstance(x, Value):
         for running, batch in ((running_mean, mean), (running_var, unbiased)):
             if isinstance(running, State):
-                x.graph.update(running, lerp(x.graph.value_of(running), batch, momentum))
+                x.graph.update(running, lerp(x.graph.value_of(running), batch, weight_of_batch))
     return run(scale_shift_op, (x, mean, var, weight, bias), epsilon, kernels)

@@ -106,8 +106,8 @@ def avg_pool2d(x: T, kernel_size: Any, *, stride: Any = None, padding: Any = 0, 
 
 def global_avg_pool2d(x: T, *, kernels: str = "native") -> T:
     """The mean of every map. Shapes: x (N, C, H, W) -> (N, C, 1, 1). Ref: Lin et al. 2013, arXiv 1312.4400."""
-    need_rank("global_avg_pool2d", "x", Spec(spec_of(x)), 4)
-    return avg_pool2d(x, spec_of(x)[2:], kernels=kernels)
+    need_rank("global_avg_pool2d", "x", Spec(spec_of("global_avg_pool2d", x)), 4)
+    return avg_pool2d(x, spec_of("global_avg_pool2d", x)[2:], kernels=kernels)
 
 
 # ---- any differentiable function
@@ -126,8 +126,10 @@ def pool2d(x: T, kernel_size: Any, *, function: Callable[[Array], Array],
     size = pair("pool2d", "kernel_size", kernel_size)
     window = _Windows(size, _stride("pool2d", stride, size), pair("pool2d", "padding", padding, 0),
                       number("pool2d", "padding_value", padding_value))
-    (shape,) = ROWS["avg_pool"].shapes(Spec(spec_of(x)), kernel=size, stride=window.stride, padding=window.padding,
-                                       ceil=0, count_include_pad=1)
+    (shape,) = ROWS["avg_pool"].shapes(Spec(spec_of("pool2d", x)), kernel=size, stride=window.stride,
+                                       padding=window.padding, ceil=0, count_include_pad=1)
+    if not callable(function):
+        raise ConfigError(f"pool2d: needs a function, got {function!r}")
     backward = None if derivative is None else functools.partial(_pool2d_gradient, window, function, derivative)
     return callback(functools.partial(_pool2d_value, window, function), x, derivative=backward,
                     shape=shape.shape[1:], name="pool2d", kernels=kernels)

@@ -30,8 +30,8 @@ def _window(k: Kernels, x: T, start: Sequence[int], shape: Sequence[int], fill: 
 
 
 def _ranked(who: str, x: Any) -> Shape:
-    need_rank(who, "x", Spec(spec_of(x)), 1, 2, 3, 4)
-    return spec_of(x)
+    need_rank(who, "x", Spec(spec_of(who, x)), 1, 2, 3, 4)
+    return spec_of(who, x)
 
 
 # ---- slice
@@ -225,5 +225,5 @@ def reshape(x: T, shape: Sequence[int], *, kernels: str = "native") -> T:
 
 def flatten(x: T, *, kernels: str = "native") -> T:
     """Each image as one row. Shapes: x (N, C, H, W) -> (N, C*H*W) in NCHW order."""
-    need_rank("flatten", "x", Spec(spec_of(x)), 2, 3, 4)
-    return reshape(x, (math.prod(spec_of(x)[1:]),), kernels=kernels)
+    need_rank("flatten", "x", Spec(spec_of("flatten", x)), 2, 3, 4)
+    return reshape(x, (math.prod(spec_of("flatten", x)[1:]),), kernels=kernels)

@@ -42,11 +42,11 @@ class RunFolder:
             self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             self._take()
+            self._sweep()
             self._check_empty(resume)
         except BaseException:
             os.close(self._lock)
             raise
-        self._sweep()
 
     def __enter__(self) -> RunFolder:
         return self

@@ -16,14 +16,13 @@ import numpy as np
 
 from striate import ops
 from striate.data import Dataset
-from striate.engine.step import TrainingStep
 from striate.engine.trace import Loss
 from striate.errors import ConfigError, DtypeError, FormatError, NonFiniteError
 from striate.graph import Array
 from striate.nn import Module, save
 from striate.train import checkpoint
 from striate.train.checkpoint import Checkpoint
-from striate.train.evaluation import confusion, correct, evaluate
+from striate.train.evaluation import confusion, evaluate
 from striate.train.events import EpochDone, EpochStarted, Event, Listener, Note, Resumed, Saved, StepDone
 from striate.train.folder import RunFolder, writing
 from striate.train.optim import SGD, Adam
@@ -33,6 +32,7 @@ from striate.train.report import write_report
 from striate.train.schedule import Schedule, cosine
 from striate.train.settings import Settings
 
+MAX_LABEL = 65_535
 LOG_LINES = 400  # of steps, over a whole run
 TERMINATED = 128 + signal.SIGTERM  # the exit status of a process that was asked to end
 
@@ -69,9 +69,10 @@ def fit(net: Module, train: Dataset | tuple[Array, Array], test: Dataset | tuple
         raise ConfigError("train: resume=True needs out, the folder of the run to go on with, got None")
     settings = Settings(
         net, as_dataset("train", train), None if test is None else as_dataset("test", test), epochs, batch_size,
-        optimizer or SGD(lr=0.05, momentum=0.9, weight_decay=5e-4), schedule or cosine(), loss, seed, save_every,
-        notes or {},
+        SGD(lr=0.05, momentum=0.9, weight_decay=5e-4) if optimizer is None else optimizer,
+        cosine() if schedule is None else schedule, loss, seed, save_every, notes or {},
     )
+    settings.plan()
     with ExitStack() as stack:
         folder = None if out is None else stack.enter_context(RunFolder(out, resume=resume))
         listeners = [on_event] if on_event else []
@@ -92,6 +93,8 @@ def as_dataset(name: str, given: Any) -> Dataset:
         raise DtypeError(f"train: {name} images must be uint8, 0 to 255, got {images.dtype}")
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise DtypeError(f"train: {name} labels must be integers (N,), got {labels.dtype} of shape {labels.shape}")
+    if labels.max(initial=0) > MAX_LABEL:  # broken, and as many names of classes would fill the memory
+        raise ConfigError(f"train: {name} labels must be at most {MAX_LABEL}, got {labels.max()}")
     classes = tuple(map(str, range(int(labels.max(initial=0)) + 1)))
     return Dataset(name, images, labels.astype(np.int64), classes, "arrays")
 
@@ -102,8 +105,6 @@ class _Run:
     def __init__(self, settings: Settings, folder: RunFolder | None, listeners: list[Listener],
                  stopped: Callable[[], bool]) -> None:
         self.settings, self.folder, self.listeners, self.stopped = settings, folder, listeners, stopped
-        metrics = {"correct": correct}
-        self.training_step = TrainingStep(settings.net.programs, settings.loss, settings.optimizer, metrics)
         self.log_every = max(1, settings.steps // LOG_LINES)
         self.at = Position()
         self.mark = 0.0  # when the time that `at.epoch_seconds` counts was last read
@@ -143,7 +144,7 @@ class _Run:
         settings, at = self.settings, self.at
         lr = settings.lr(at.step)
         try:
-            found = self.training_step(x, targets, lr=lr, step=at.step + 1, seed=settings.seed)
+            found = self.settings.training_step(x, targets, lr=lr, step=at.step + 1, seed=settings.seed)
         except NonFiniteError as error:
             raise NonFiniteError(
                 f"train: the loss must be finite, got NaN or infinity at step {at.step + 1} (epoch {at.epoch + 1}, "

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 import striate
-from striate.data import Dataset, Loader
+from striate.data import Dataset, Loader, as_float
+from striate.engine.step import TrainingStep
 from striate.engine.trace import Loss
 from striate.errors import ConfigError, DtypeError
 from striate.graph import Graph, State
@@ -21,6 +22,7 @@ from striate.kernels import native
 from striate.models import name_of
 from striate.nn import Module
 from striate.ops.arguments import integer
+from striate.train.evaluation import correct
 from striate.train.optim import SGD, Adam
 from striate.train.schedule import Schedule, describe
 
@@ -65,6 +67,15 @@ class Settings:
     @cached_property
     def loader(self) -> Loader:
         return Loader(self.train, self.batch_size, seed=self.seed)
+
+    @cached_property
+    def training_step(self) -> TrainingStep:
+        return TrainingStep(self.net.programs, self.loss, self.optimizer, {"correct": correct})
+
+    def plan(self) -> None:
+        """Plans the first step, so that what does not fit together is found before anything is written."""
+        first = np.arange(min(self.batch_size, len(self.train)))
+        self.training_step.program(as_float(self.train.images[first]), self.train.labels[first])
 
     @property
     def steps_per_epoch(self) -> int:
