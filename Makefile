@@ -22,7 +22,7 @@ check: $(VENV)/tested  ## format, lint, types, sizes and import order
 
 torch: $(VENV)/tested  ## the case table and whole networks beside PyTorch
 	$(PIP) install '.[test-torch]'
-	$(BIN)/python -m pytest -m torch --override-ini addopts='--strict-markers -ra'
+	$(BIN)/python -m pytest -m torch
 
 sanitize:  ## the case table under AddressSanitizer and UndefinedBehaviorSanitizer, every buffer guarded
 	$(PYTHON) tests/sanitize.py $(SANITIZE)

@@ -34,7 +34,9 @@ static inline int64_t dw_panels(const CutDw& c) { return c.P * c.padded_outputs 
 static inline int64_t dw_bytes(const CutDw& c) {
   return round_up((dw_sums(c) + dw_rows(c) + dw_panels(c)) * 4 + c.padded_outputs * 8, 64);
 }
-static inline int64_t partial_bytes(const CutDw& c) { return c.splits > 1 ? round_up(c.splits * c.total * 4, 64) : 0; }
+static inline int64_t partial_bytes(int64_t splits, int64_t total) {
+  return splits > 1 ? round_up(splits * total * 4, 64) : 0;
+}
 
 static CutDw cut_dw(int64_t G, int64_t O, int64_t C, int64_t taps, int64_t pixels, const Blocking& b) {
   const int64_t wanted = wanted_chunks(double(G) * O * C * taps * pixels);
@@ -126,17 +128,19 @@ static void write_dw(const JobDw& job, float* dw, int64_t inputs) {
 }
 
 // The partial sums of all ranges of pixels, added in their order.
-static void add_partials(const CutDw& cut, const float* partial, float* dw, Team& team) {
-  for_chunks(team, ceil_div(cut.total, SUM_CHUNK), [&](int64_t chunk) {
-    const int64_t end = least((chunk + 1) * SUM_CHUNK, cut.total);
+static void add_partials(const float* partial, int64_t splits, float* dw, int64_t total, Team& team) {
+  for_chunks(team, ceil_div(total, SUM_CHUNK), [&](int64_t chunk) {
+    const int64_t end = least((chunk + 1) * SUM_CHUNK, total);
     for (int64_t i = chunk * SUM_CHUNK; i < end; i += WIDTH) {
       const int64_t n = least(WIDTH, end - i);
       vf sum = load_part(partial + i, n);
-      for (int64_t s = 1; s < cut.splits; s++) sum += load_part(partial + s * cut.total + i, n);
+      for (int64_t s = 1; s < splits; s++) sum += load_part(partial + s * total + i, n);
       store_part(dw + i, sum, n);
     }
   });
 }
+
+#include "depthwise_dw.h"
 
 static CutDw cut_dw(const Args& a, const Blocking& b) {  // parameters kernel stride padding dilation groups
   const Tensor &x = a.t[0], &dy = a.t[1];
@@ -145,17 +149,19 @@ static CutDw cut_dw(const Args& a, const Blocking& b) {  // parameters kernel st
 }
 
 static int64_t conv2d_dw_scratch(const Args& a, int threads, const Blocking& b) {
+  if (is_depthwise(a.i[10], a.t[0].shape[1], a.t[1].shape[1])) return depthwise_dw_scratch(a, threads, b);
   const CutDw cut = cut_dw(a, b);
-  return partial_bytes(cut) + threads * dw_bytes(cut);
+  return partial_bytes(cut.splits, cut.total) + threads * dw_bytes(cut);
 }
 
 static void conv2d_dw(const Args& a, Team& team) {
   const Tensor &x = a.t[0], &dy = a.t[1], &dw = a.t[2];
   const int64_t G = a.i[10], C = x.shape[1] / G, O = dy.shape[1] / G, pixels = rows_of(dy);
+  if (is_depthwise(G, x.shape[1], dy.shape[1])) return depthwise_dw(a, team);
   const CutDw cut = cut_dw(a, BLOCKING);
   const Map in = forward_map(x, dy, a.i, C);
   float* partial = reinterpret_cast<float*>(a.scratch);
-  float* sums = reinterpret_cast<float*>(a.scratch + partial_bytes(cut) + team.thread * dw_bytes(cut));
+  float* sums = reinterpret_cast<float*>(a.scratch + partial_bytes(cut.splits, cut.total) + team.thread * dw_bytes(cut));
   float* block = sums + dw_sums(cut);
   float* panels = block + dw_rows(cut);
   int64_t* rows = reinterpret_cast<int64_t*>(sums + round_up(dw_sums(cut) + dw_rows(cut) + dw_panels(cut), 2));
@@ -171,5 +177,5 @@ static void conv2d_dw(const Args& a, Team& team) {
     float* to = cut.splits > 1 ? partial + split * cut.total : dw.f32();
     write_dw(job, to + ((group * O + o) * C + c) * in.KH * in.KW, C * in.KH * in.KW);
   });
-  if (cut.splits > 1) add_partials(cut, partial, dw.f32(), team);
+  if (cut.splits > 1) add_partials(partial, cut.splits, dw.f32(), cut.total, team);
 }

@@ -56,8 +56,7 @@ static void clip(const Args& a, Team& team) {
 }
 static void clip_grad(const Args& a, Team& team) {
   const vf low = set1((float)a.f[0]), high = set1((float)a.f[1]);
-  map(team, a.t[0], a.t[1], a.t[2],
-      [=](vf x, vf dy) { return select((x >= low) & (x <= high), dy, set1(0.0f)); });
+  map(team, a.t[0], a.t[1], a.t[2], [=](vf x, vf dy) { return select((x >= low) & (x <= high), dy, set1(0.0f)); });
 }
 
 // ---- factor * x; old + weight * (new - old); a copy of any dtype
@@ -70,7 +69,8 @@ static void lerp(const Args& a, Team& team) {
   const vf weight = set1((float)a.f[0]);
   map(team, a.t[0], a.t[1], a.t[2], [=](vf before, vf now) { return before + weight * (now - before); });
 }
-static inline void copy_rows(Team& team, const Grid& g, const Tensor& x, int64_t x_pitch, const Tensor& y, int64_t y_pitch) {
+static inline void copy_rows(Team& team, const Grid& g, const Tensor& x, int64_t x_pitch, const Tensor& y,
+                             int64_t y_pitch) {
   const int64_t bytes = bytes_of(x.dtype);
   for_chunks(team, g.chunks, [&](int64_t chunk) {
     for (int64_t row = g.begin(chunk); row < g.end(chunk); row++)

@@ -72,20 +72,26 @@ static inline void finish_tile(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
 template <int ROWS, int VECTORS, bool DEPTH_MAJOR>
 static __attribute__((noinline)) void multiply_tile(const Tile& t) {
   vf sum[ROWS][VECTORS] = {};
-  const float *a = t.a, *b = t.b;
+  const float* b = t.b;
   const int64_t lda = t.lda, ldb = t.ldb, step = DEPTH_MAJOR ? lda : 1;
+  // One pointer for three rows: x86 addresses p, p + lda and p + 2 lda from two registers; one a row would not fit.
+  const float* a[(ROWS + 2) / 3];
+#pragma GCC unroll 24
+  for (int i = 0; i < ROWS; i += 3) a[i / 3] = t.a + (DEPTH_MAJOR ? i : i * lda);
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++) __builtin_prefetch(t.c + t.rows[i], 1);
-  for (int64_t k = t.depth; k > 0; k--, a += step, b += ldb) {
+  for (int64_t k = t.depth; k > 0; k--, b += ldb) {
     vf bk[VECTORS];
 #pragma GCC unroll 4
     for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * WIDTH);
 #pragma GCC unroll 24
     for (int i = 0; i < ROWS; i++) {
-      const vf ai = set1(a[DEPTH_MAJOR ? i : i * lda]);
+      const vf ai = set1(a[i / 3][i % 3 * (DEPTH_MAJOR ? 1 : lda)]);
 #pragma GCC unroll 4
       for (int j = 0; j < VECTORS; j++) sum[i][j] += ai * bk[j];
     }
+#pragma GCC unroll 24
+    for (int i = 0; i < ROWS; i += 3) a[i / 3] += step;
   }
   finish_tile<ROWS, VECTORS>(t, sum);
 }
@@ -99,7 +105,7 @@ static inline void multiply_rows(int64_t rows, const Tile& t) {
 }
 
 // A panel with one vector of columns or less (6 outputs of LeNet-5, say) takes taller tiles, to keep the sums many.
-static const int NARROW_MR = 2 * MR;
+static const int NARROW_MR = MR < 12 ? 2 * MR : MR;
 
 // Rows of the next tile of `left`: the last two share what remains, since a tile of few rows cannot hide the latency.
 static inline int64_t tile_rows(int64_t left, int64_t mr) {

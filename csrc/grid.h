@@ -3,7 +3,7 @@
 #pragma once
 #include "sizes.h"
 
-static const int64_t GRAIN = 16384;     // floats in a chunk: 64 KiB take about 5 us to stream, a barrier about 0.2 us
+static const int64_t GRAIN = 16384;      // floats in a chunk: 64 KiB take about 5 us to stream, a barrier about 0.2 us
 static const int64_t MAX_PARTIALS = 64;  // chunks of a reduction, each with partial sums of its own
 
 static inline int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -36,7 +36,8 @@ static inline Grid make_grid(int64_t rows, int64_t cols, int64_t last, bool flat
 template <class... T>
 static inline Grid grid_over(const Tensor& first, const T&... others) {
   const int64_t n = size_of(first);
-  if (!(is_flat(first) && ... && is_flat(others))) return make_grid(rows_of(first), cols_of(first), cols_of(first), false);
+  if (!(is_flat(first) && ... && is_flat(others)))
+    return make_grid(rows_of(first), cols_of(first), cols_of(first), false);
   const int64_t rows = ceil_div(n, GRAIN);
   return make_grid(rows, GRAIN, n - (rows - 1) * GRAIN, true);
 }
@@ -78,7 +79,8 @@ static inline int64_t chunk_sums_bytes(int64_t C, int64_t width, int64_t K) {
   return ceil_div(K * (C * 8 + columns_of(C, width) * 4), 64) * 64;
 }
 
-// Into how many blocks sum_to cuts what it sums, when it has `sums` results: few if they are many, to bound the scratch.
+// Into how many blocks sum_to cuts what it sums, when it has `sums` results: few if they are many, to bound the
+// scratch.
 static inline int64_t sum_blocks(int64_t total, int64_t sums) {
   const int64_t most = lesser(MAX_PARTIALS, greater(1, (1 << 18) / greater(1, sums)));
   return lesser(most, greater(1, total / (2 * GRAIN)));

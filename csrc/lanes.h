@@ -1,6 +1,7 @@
 // One loop for whole vectors and the tail: over_columns calls its body with the column and a memory access that is
 // either Whole or Part, so that each kernel writes its formula once. Included inside an instruction set's namespace.
 #pragma once
+#include "math.h"
 
 struct Whole {
   vf get(const float* p) const { return load(p); }

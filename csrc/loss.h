@@ -32,23 +32,26 @@ static inline void reduce_rows(const Args& a, Team& team, const Grid& g, F row_s
   });
 }
 
-// loss = sum_n [(1 - s) w_t nll_t + s / C sum_c w_c nll_c] / sum_n w_t with nll = -log_softmax, s = smoothing, and t the
-// target of row n: PyTorch's mean.
+// loss = sum_n [(1 - s) w_t nll_t + s / C sum_c w_c nll_c] / sum_n w_t with nll = -log_softmax, s = smoothing, and t
+// the target of row n: PyTorch's mean.
 static void cross_entropy(const Args& a, Team& team) {
   const Tensor &x = a.t[0], &weight = a.t[2], &probs = a.t[4];
   const int64_t C = cols_of(x);
   const Targets t{a.t[1].i64(), weight ? weight.f32() : nullptr, C};
   const double s = a.f[0];
-  reduce_rows<2>(a, team, make_grid(rows_of(x), C, C, false), [&](int64_t row, double* sums) {
-    const float* from = row_of(x, row);
-    const float most = row_max(from, C), sum = row_exp(from, probs ? row_of(probs, row) : nullptr, C, most);
-    if (probs) row_scale(row_of(probs, row), C, 1.0f / sum);
-    const double log_sum = (double)most + log1(sum), w = t.of_row(row);
-    sums[1] += w;
-    sums[0] += t.valid(row) ? (1.0 - s) * w * (log_sum - from[t.target[row]]) : w;
-    if (s != 0.0)
-      for (int64_t c = 0; c < C; c++) sums[0] += s / (double)C * t.of_class(c) * (log_sum - from[c]);
-  }, [&](const double* total) { *a.t[3].f32() = rows_of(x) ? (float)(total[0] / total[1]) : 0.0f; });
+  reduce_rows<2>(
+      a, team, make_grid(rows_of(x), C, C, false),
+      [&](int64_t row, double* sums) {
+        const float* from = row_of(x, row);
+        const float most = row_max(from, C), sum = row_exp(from, probs ? row_of(probs, row) : nullptr, C, most);
+        if (probs) row_scale(row_of(probs, row), C, 1.0f / sum);
+        const double log_sum = (double)most + log1(sum), w = t.of_row(row);
+        sums[1] += w;
+        sums[0] += t.valid(row) ? (1.0 - s) * w * (log_sum - from[t.target[row]]) : w;
+        if (s != 0.0)
+          for (int64_t c = 0; c < C; c++) sums[0] += s / (double)C * t.of_class(c) * (log_sum - from[c]);
+      },
+      [&](const double* total) { *a.t[3].f32() = rows_of(x) ? (float)(total[0] / total[1]) : 0.0f; });
 }
 
 // dx_c = dloss / sum w_t * [(1 - s) w_t (p_c - (c == t)) + s / C (p_c sum w - w_c)]
@@ -84,15 +87,18 @@ static void mse(const Args& a, Team& team) {
   const Tensor &x = a.t[0], &target = a.t[1];
   const Grid g = grid_over(x, target);
   const int64_t n = size_of(x);
-  reduce_rows<1>(a, team, g, [&](int64_t row, double* sums) {
-    const float *p = x.f32() + row * g.pitch(x), *q = target.f32() + row * g.pitch(target);
-    vf s = {};
-    over_columns(g.length(row), [&](int64_t c, auto m) {
-      const vf d = m.get(p + c) - m.get(q + c);
-      s += d * d;
-    });
-    sums[0] += sum_lanes(s);
-  }, [&](const double* total) { *a.t[2].f32() = n ? (float)(total[0] / (double)n) : 0.0f; });
+  reduce_rows<1>(
+      a, team, g,
+      [&](int64_t row, double* sums) {
+        const float *p = x.f32() + row * g.pitch(x), *q = target.f32() + row * g.pitch(target);
+        vf s = {};
+        over_columns(g.length(row), [&](int64_t c, auto m) {
+          const vf d = m.get(p + c) - m.get(q + c);
+          s += d * d;
+        });
+        sums[0] += sum_lanes(s);
+      },
+      [&](const double* total) { *a.t[2].f32() = n ? (float)(total[0] / (double)n) : 0.0f; });
 }
 
 static void mse_dx(const Args& a, Team& team) {
@@ -113,9 +119,10 @@ static inline bool is_correct(const float* x, const Targets& t, int64_t row) {
 static void count_correct(const Args& a, Team& team) {
   const Tensor& x = a.t[0];
   const Targets t{a.t[1].i64(), nullptr, cols_of(x)};
-  reduce_rows<1>(a, team, make_grid(rows_of(x), t.C, t.C, false),
-                 [&](int64_t row, double* sums) { sums[0] += is_correct(row_of(x, row), t, row); },
-                 [&](const double* total) { *a.t[2].f32() = (float)total[0]; });
+  reduce_rows<1>(
+      a, team, make_grid(rows_of(x), t.C, t.C, false),
+      [&](int64_t row, double* sums) { sums[0] += is_correct(row_of(x, row), t, row); },
+      [&](const double* total) { *a.t[2].f32() = (float)total[0]; });
 }
 
 static void check_finite(const Args& a, Team& team) {

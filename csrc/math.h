@@ -1,8 +1,8 @@
 // exp, tanh, sigmoid, log and sqrt of a whole vector, in straight-line arithmetic any instruction set has.
 //
-// The polynomials are minimax fits (weighted least squares iterated towards equal ripple) of our own; the worst relative
-// errors against float64, every 37th float32 tried: exp 8.3e-8, tanh 1.4e-7, sigmoid 1.5e-7, log 8.3e-8. NaN stays NaN,
-// exp overflows to Inf and underflows to 0, log(0) = -Inf and log(x < 0) = NaN.
+// The polynomials are minimax fits (weighted least squares iterated towards equal ripple) of our own; the worst
+// relative errors against float64, every 37th float32 tried: exp 8.3e-8, tanh 1.4e-7, sigmoid 1.5e-7, log 8.3e-8. NaN
+// stays NaN, exp overflows to Inf and underflows to 0, log(0) = -Inf and log(x < 0) = NaN.
 #pragma once
 
 static inline vi bits_of(vf x) { return (vi)x; }

@@ -103,7 +103,8 @@ static void scale_shift_sums(const Args& a, Team& team) {
 }
 
 // Mean and sum of squared deviations of na values joined with those of nb others (Chan, Golub and LeVeque 1983).
-static inline void join_moments(double* mean, double* squares, double na, double other_mean, double other_squares, double nb) {
+static inline void join_moments(double* mean, double* squares, double na, double other_mean, double other_squares,
+                                double nb) {
   if (nb == 0.0) return;
   const double share = nb / (na + nb), delta = other_mean - *mean;
   *mean += delta * share;
@@ -113,7 +114,8 @@ static inline void join_moments(double* mean, double* squares, double na, double
 // One block in two passes over the cache: its float32 mean, then deviations from that. What the rounded mean is off by
 // is the mean deviation, which corrects both results, so a mean far from 0 costs no digits.
 template <class F>
-static inline void block_moments(const ChunkSums& own, const Channels& g, int64_t row, int64_t stop, double before, F at) {
+static inline void block_moments(const ChunkSums& own, const Channels& g, int64_t row, int64_t stop, double before,
+                                 F at) {
   double *mean = own.sums, *squares = mean + g.C, *sum = squares + g.C, *square = sum + g.C;
   float* centre = own.block + g.cols;
   const double n = (double)(lesser(g.pixels, stop * g.repeat) - row * g.repeat);

@@ -48,9 +48,8 @@ static void scale_shift(const Args& a, Team& team) {
 
 static void scale_shift_dx(const Args& a, Team& team) {
   const Tensor &var = a.t[1], &gamma = a.t[2];
-  affine(a, team, a.t[0], a.t[3], [&](int64_t c) {
-    return Affine{0.0, number_or(gamma, c, 1.0) * inverse_std(var, c, a.f[0]), 0.0};
-  });
+  affine(a, team, a.t[0], a.t[3],
+         [&](int64_t c) { return Affine{0.0, number_or(gamma, c, 1.0) * inverse_std(var, c, a.f[0]), 0.0}; });
 }
 
 // mean = sum x / n, var = sum (x - mean)^2 / n and unbiased = sum (x - mean)^2 / (n - 1):

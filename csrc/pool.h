@@ -1,7 +1,7 @@
 // Max and average pooling over NHWC, vectorised over channels; the gradients are in pool_grad.h.
 //
-// One output pixel at a time, its window's taps read straight from x. The last vector of a pixel ends on channel C, so it
-// may compute a few channels twice. Where C is less than a vector (LeNet-5: 6), a dense tensor is written in whole
+// One output pixel at a time, its window's taps read straight from x. The last vector of a pixel ends on channel C, so
+// it may compute a few channels twice. Where C is less than a vector (LeNet-5: 6), a dense tensor is written in whole
 // vectors all the same: what they spill over the next pixel is written again right after, and only the last pixels of a
 // chunk use partial stores, which cost 20 times a whole one on Zen 3.
 #pragma once
@@ -17,8 +17,11 @@ struct PoolShape {
 // `map` has the size of x, `out` that of y; `i` are the integers from `kernel` on.
 static inline PoolShape pool_shape(const Tensor& map, const Tensor& out, const int64_t* i, bool dilates) {
   const int64_t DH = dilates ? i[6] : 1, DW = dilates ? i[7] : 1;
-  return {map.shape[0], map.shape[1], map.shape[2], map.shape[3], out.shape[2], out.shape[3], i[0], i[1], i[2], i[3],
-          i[4], i[5], DH, DW, map.ld, DH * map.shape[3] * map.ld, DW * map.ld};
+  return {map.shape[0], map.shape[1], map.shape[2], map.shape[3],
+          out.shape[2], out.shape[3], i[0],         i[1],
+          i[2],         i[3],         i[4],         i[5],
+          DH,           DW,           map.ld,       DH * map.shape[3] * map.ld,
+          DW * map.ld};
 }
 
 struct Span {
@@ -36,11 +39,11 @@ struct PoolWindow {
   int64_t oh, ow, pixel;  // the pixel of y
   const float* x;         // where tap (0, 0) is or would be
   Span h, w;
-  bool full, wide;        // all taps inside; whole vectors are safe though C is less than one
+  bool full, wide;  // all taps inside; whole vectors are safe though C is less than one
 };
 
-// One row of windows, from left to right. A row is wide if a vector read behind its last tap stays inside x; of a wide row
-// those pixels are, that lie at least a vector before the end of the chunk.
+// One row of windows, from left to right. A row is wide if a vector read behind its last tap stays inside x; of a wide
+// row those pixels are, that lie at least a vector before the end of the chunk.
 template <class F>
 static inline void window_row_of(const PoolShape& p, const float* x, int64_t row, bool dense, int64_t chunk_end, F& f) {
   const int64_t n = row / p.OH, oh = row % p.OH, h0 = oh * p.SH - p.PH;
@@ -55,8 +58,9 @@ static inline void window_row_of(const PoolShape& p, const float* x, int64_t row
   }
 }
 
-// Rows of windows are dealt out. Sizes and the body are copied into the chunk: what a chunk writes could not change them,
-// but only of local copies does the compiler know (they are reloaded for each pixel otherwise, half of its time at C = 6).
+// Rows of windows are dealt out. Sizes and the body are copied into the chunk: what a chunk writes could not change
+// them, but only of local copies does the compiler know (they are reloaded for each pixel otherwise, half of its time
+// at C = 6).
 template <class F>
 static inline void each_window(Team& team, const PoolShape& shape, const Tensor& x, bool dense, F body) {
   const int64_t rows = shape.N * shape.OH, work = shape.OW * shape.C * lesser(16, shape.KH * shape.KW);
@@ -146,7 +150,8 @@ static inline void max_pool_of(Team& team, const PoolShape& p, const Tensor& x, 
 }
 
 template <class T>
-static inline void max_pool_by_size(Team& team, const PoolShape& p, const Tensor& x, const Tensor& y, const Tensor& index) {
+static inline void max_pool_by_size(Team& team, const PoolShape& p, const Tensor& x, const Tensor& y,
+                                    const Tensor& index) {
   if (p.KH == 2 && p.KW == 2) max_pool_of<2, T>(team, p, x, y, index);
   else if (p.KH == 3 && p.KW == 3) max_pool_of<3, T>(team, p, x, y, index);
   else max_pool_of<0, T>(team, p, x, y, index);
@@ -163,7 +168,8 @@ static void max_pool(const Args& a, Team& team) {
 
 // What the sum is divided by: PyTorch counts the padding it was given, or real pixels only, and never what ceil mode
 // lets a window hang over.
-static inline int64_t positions_counted(int64_t start, int64_t size, int64_t kernel, int64_t padding, bool padding_counts) {
+static inline int64_t positions_counted(int64_t start, int64_t size, int64_t kernel, int64_t padding,
+                                        bool padding_counts) {
   const int64_t low = padding_counts ? start : greater(0, start);
   return greater(1, lesser(start + kernel, padding_counts ? size + padding : size) - low);
 }

@@ -1,5 +1,5 @@
-// Gradients of max and average pooling, gathered: each pixel of dx adds up what the windows over it send, so chunks never
-// write the same pixel. Windows that do not overlap send their tile of dx directly.
+// Gradients of max and average pooling, gathered: each pixel of dx adds up what the windows over it send, so chunks
+// never write the same pixel. Windows that do not overlap send their tile of dx directly.
 #pragma once
 #include "pool.h"
 
@@ -27,9 +27,9 @@ static inline void zero_pixels(float* dx, int64_t pixels, int64_t C, int64_t ld)
     for (int64_t c = 0; c < C; c++) dx[i * ld + c] = 0.0f;
 }
 
-// Windows side by side (stride = kernel, no padding): each row of windows owns KH rows of dx, the last one what is left.
-// `send(pixel of dy, c, m)` returns what tap k gets as a function of k. Where C is less than a vector, whole vectors spill
-// over the pixels to the right, which are written later, but not over the end of a row of dx nor of dy.
+// Windows side by side (stride = kernel, no padding): each row of windows owns KH rows of dx, the last one what is
+// left. `send(pixel of dy, c, m)` returns what tap k gets as a function of k. Where C is less than a vector, whole
+// vectors spill over the pixels to the right, which are written later, but not over the end of a row of dx nor of dy.
 template <class F>
 static inline void tile_row(const PoolShape& p, float* dx, int64_t row, bool dense, F& send) {
   const int64_t oh = row % p.OH, down = p.W * p.ld;
@@ -61,7 +61,8 @@ static inline void send_tiles(Team& team, const PoolShape& shape, const Tensor& 
 }
 
 // The windows [begin, end) along one axis that reach the pixel `at`.
-static inline Span windows_over(int64_t at, int64_t out, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
+static inline Span windows_over(int64_t at, int64_t out, int64_t kernel, int64_t stride, int64_t padding,
+                                int64_t dilation) {
   const int64_t reach = at + padding - (kernel - 1) * dilation;
   return {reach > 0 ? ceil_div(reach, stride) : 0, lesser(out, (at + padding) / stride + 1)};
 }
@@ -107,7 +108,8 @@ static inline bool side_by_side(const PoolShape& p) {
 // ---- max: dy goes to the tap its index names; an index that names none sends nothing
 
 template <class T>
-static inline void max_pool_dx_of(Team& team, const PoolShape& p, const Tensor& dy, const Tensor& index, const Tensor& dx) {
+static inline void max_pool_dx_of(Team& team, const PoolShape& p, const Tensor& dy, const Tensor& index,
+                                  const Tensor& dx) {
   const T* positions = reinterpret_cast<const T*>(index.data);
   const float* from = dy.f32();
   const int64_t ld = dy.ld, index_ld = index.ld;

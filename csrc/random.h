@@ -2,7 +2,8 @@
 // kernels/random.py computes, for any batch, layout, vector width and number of threads.
 //
 // Philox4x32-10 (Salmon et al. 2011) gives four words a counter: those of four neighbours in NCHW order. Where memory
-// has that order, WIDTH counters serve 4 * WIDTH neighbours. In NHWC a lane is a channel, and four words serve four pixels.
+// has that order, WIDTH counters serve 4 * WIDTH neighbours. In NHWC a lane is a channel, and four words serve four
+// pixels.
 #pragma once
 #include "elementwise.h"
 
@@ -61,7 +62,8 @@ static inline int64_t image_pitch(const Tensor& t) {
 }
 
 // Elements [begin, end) of one image that lies in NCHW order; begin is a multiple of 4.
-static inline void drop_elements(const Dropout& d, uint32_t image, const float* x, float* y, int64_t begin, int64_t end) {
+static inline void drop_elements(const Dropout& d, uint32_t image, const float* x, float* y, int64_t begin,
+                                 int64_t end) {
   for (int64_t e = begin; e < end; e += 4 * WIDTH) {
     const Words words = d.words((vu)lane_index() + (uint32_t)(e >> 2), image);
     uint32_t lanes[4][WIDTH], ordered[4 * WIDTH];
@@ -78,7 +80,8 @@ static inline void drop_elements(const Dropout& d, uint32_t image, const float* 
 
 // Pixels [begin, end) of one image in NHWC; begin is a multiple of 4. Element c * HW + p: where HW is no multiple of 4,
 // a lane's four words begin `skew` words late, so it takes them from two counters in a row.
-static inline void drop_pixels(const Dropout& d, uint32_t image, const Tensor& x, const Tensor& y, int64_t begin, int64_t end) {
+static inline void drop_pixels(const Dropout& d, uint32_t image, const Tensor& x, const Tensor& y, int64_t begin,
+                               int64_t end) {
   const int64_t C = cols_of(x), HW = x.shape[2] * x.shape[3];
   const int64_t n = (int64_t)(image - d.first);
   const float* from = x.f32() + n * image_pitch(x);
@@ -110,8 +113,11 @@ static void dropout(const Args& a, Team& team) {
   const Tensor &x = a.t[0], &y = a.t[3];
   if (a.f[0] == 0.0) return map(team, x, y, [](vf v) { return v; });
   const uint64_t key = (uint64_t)*a.t[1].i64() ^ (uint64_t)a.i[0], step = (uint64_t)*a.t[2].i64();
-  const Dropout d{{(uint32_t)key, (uint32_t)(key >> 32)}, {(uint32_t)step, (uint32_t)(step >> 32)}, (uint32_t)a.i[1],
-                  (float)a.f[0] * 16777216.0f, (float)(1.0 / (1.0 - a.f[0]))};
+  const Dropout d{{(uint32_t)key, (uint32_t)(key >> 32)},
+                  {(uint32_t)step, (uint32_t)(step >> 32)},
+                  (uint32_t)a.i[1],
+                  (float)a.f[0] * 16777216.0f,
+                  (float)(1.0 / (1.0 - a.f[0]))};
   const int64_t HW = x.shape[2] * x.shape[3], C = cols_of(x), elements = x.shape[1] * HW;
   const bool in_order = x.rank != 4 || HW == 1 || (is_flat(x) && is_flat(y) && (C == 1 || x.ld == 0));
   const int64_t length = in_order ? elements : HW, weight = in_order ? 1 : C;
@@ -120,7 +126,8 @@ static void dropout(const Args& a, Team& team) {
   for_chunks(team, ceil_div(items, per), [&](int64_t chunk) {
     for (int64_t item = chunk * per; item < lesser(items, (chunk + 1) * per); item++) {
       const int64_t n = item / parts, begin = item % parts * part, end = lesser(length, begin + part);
-      if (in_order) drop_elements(d, d.first + (uint32_t)n, x.f32() + n * image_pitch(x), y.f32() + n * image_pitch(y), begin, end);
+      if (in_order)
+        drop_elements(d, d.first + (uint32_t)n, x.f32() + n * image_pitch(x), y.f32() + n * image_pitch(y), begin, end);
       else drop_pixels(d, d.first + (uint32_t)n, x, y, begin, end);
     }
   });

@@ -1,5 +1,5 @@
-// Bytes of scratch of the kernels that are not convolution: upper bounds that hold whatever the pitch of a tensor, for the
-// planner asks before it has placed any. Pure arithmetic on shapes and on the vector width it is given.
+// Bytes of scratch of the kernels that are not convolution: upper bounds that hold whatever the pitch of a tensor, for
+// the planner asks before it has placed any. Pure arithmetic on shapes and on the vector width it is given.
 #pragma once
 #include "grid.h"
 
@@ -28,9 +28,13 @@ static inline int64_t sum_to_scratch(const Args& a, int threads, const Blocking&
   return greater(channel_sum_scratch(a, threads, blocking), 8 * sums * sum_blocks(size_of(a.t[0]), sums));
 }
 
-static inline int64_t row_chunks_of(const Tensor& x) { return make_grid(rows_of(x), cols_of(x), cols_of(x), false).chunks; }
+static inline int64_t row_chunks_of(const Tensor& x) {
+  return make_grid(rows_of(x), cols_of(x), cols_of(x), false).chunks;
+}
 
-static inline int64_t cross_entropy_scratch(const Args& a, int, const Blocking&) { return 2 * 8 * row_chunks_of(a.t[0]); }
+static inline int64_t cross_entropy_scratch(const Args& a, int, const Blocking&) {
+  return 2 * 8 * row_chunks_of(a.t[0]);
+}
 static inline int64_t cross_entropy_dx_scratch(const Args&, int, const Blocking&) { return 2 * 8; }
 static inline int64_t count_correct_scratch(const Args& a, int, const Blocking&) { return 8 * row_chunks_of(a.t[0]); }
 static inline int64_t mse_scratch(const Args& a, int, const Blocking&) {

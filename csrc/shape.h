@@ -31,7 +31,8 @@ static inline Window make_window(const Tensor& x, const Tensor& y, const int64_t
     const int64_t size = x.shape[axis];
     const int64_t shift = greater(-y.shape[axis], lesser(size, start[axis]));  // beyond that, all is fill
     const bool joins = front < 4 && w.from[front] == w.to[front] && w.start[front] == 0 &&
-                       x_stride[axis] == w.from[front] * w.x_step[front] && y_stride[axis] == w.to[front] * w.y_step[front];
+                       x_stride[axis] == w.from[front] * w.x_step[front] &&
+                       y_stride[axis] == w.to[front] * w.y_step[front];
     if (joins) {
       w.start[front] = shift * w.from[front], w.from[front] *= size, w.to[front] *= y.shape[axis];
       continue;
@@ -82,7 +83,8 @@ static void window(const Args& a, Team& team) {
 
 template <class T>
 static inline void copy_into(Team& team, const Walk<2>& w, const T* x, T* y) {
-  const int64_t cols = w.size[3], pieces = cols >= 2 * GRAIN ? ceil_div(cols, GRAIN) : 1, length = ceil_div(cols, pieces);
+  const int64_t cols = w.size[3], pieces = cols >= 2 * GRAIN ? ceil_div(cols, GRAIN) : 1,
+                length = ceil_div(cols, pieces);
   const int64_t per = greater(1, GRAIN / greater(1, cols)), x_step = w.step[0][3], y_step = w.step[1][3];
   for_chunks(team, cols ? ceil_div(w.rows(), per) * pieces : 0, [&](int64_t chunk) {
     const int64_t first = chunk / pieces * per, begin = chunk % pieces * length, end = lesser(cols, begin + length);
@@ -91,7 +93,8 @@ static inline void copy_into(Team& team, const Walk<2>& w, const T* x, T* y) {
       const T* from = x + row.offset[0];
       T* to = y + row.offset[1];
       if (x_step == 1 && y_step == 1) __builtin_memcpy(to + begin, from + begin, (size_t)(end - begin) * sizeof(T));
-      else for (int64_t c = begin; c < end; c++) to[c * y_step] = from[c * x_step];
+      else
+        for (int64_t c = begin; c < end; c++) to[c * y_step] = from[c * x_step];
     }
   });
 }
@@ -120,9 +123,11 @@ struct Matrix {
   int64_t pitch, image;  // elements between rows, between images
 };
 
-// 16 x 16 elements, a cache line each way, or less at the edges. Stores run along `to`: a store takes longer than a load.
+// 16 x 16 elements, a cache line each way, or less at the edges. Stores run along `to`: a store takes longer than a
+// load.
 template <class T>
-static inline void transpose_tile(const T* from, int64_t from_pitch, T* to, int64_t to_pitch, int64_t rows, int64_t cols) {
+static inline void transpose_tile(const T* from, int64_t from_pitch, T* to, int64_t to_pitch, int64_t rows,
+                                  int64_t cols) {
   if (rows == 16 && cols == 16) {
     for (int64_t c = 0; c < 16; c++)
       for (int64_t r = 0; r < 16; r++) to[c * to_pitch + r] = from[r * from_pitch + c];
@@ -132,16 +137,26 @@ static inline void transpose_tile(const T* from, int64_t from_pitch, T* to, int6
     for (int64_t r = 0; r < rows; r++) to[c * to_pitch + r] = from[r * from_pitch + c];
 }
 
+static inline bool lies_alike(int64_t rows, int64_t cols, Matrix f, Matrix t) {  // one channel, or one pixel
+  return (cols == 1 && f.pitch == 1) || (rows == 1 && t.pitch == 1);
+}
+
 // to[c][r] = from[r][c] for `images` matrices of rows x cols.
 template <class T>
-static inline void transpose(Team& team, int64_t images, int64_t rows, int64_t cols, const T* from, Matrix f, T* to, Matrix t) {
+static inline void transpose(Team& team, int64_t images, int64_t rows, int64_t cols, const T* from, Matrix f, T* to,
+                             Matrix t) {
   const int64_t tile = 16, band = greater(tile, GRAIN / greater(1, cols) / tile * tile), bands = ceil_div(rows, band);
   const int64_t per = greater(1, GRAIN / greater(1, lesser(rows, band) * cols)), items = images * bands;
+  const bool alike = lies_alike(rows, cols, f, t);
   for_chunks(team, ceil_div(items, per), [&](int64_t chunk) {
     for (int64_t item = chunk * per; item < lesser(items, (chunk + 1) * per); item++) {
       const T* x = from + item / bands * f.image;
       T* y = to + item / bands * t.image;
       const int64_t begin = item % bands * band, end = lesser(rows, begin + band);
+      if (alike) {
+        __builtin_memcpy(y + begin, x + begin, (size_t)((end - begin) * cols) * sizeof(T));
+        continue;
+      }
       for (int64_t c0 = 0; c0 < cols; c0 += tile)
         for (int64_t r0 = begin; r0 < end; r0 += tile)
           transpose_tile(x + r0 * f.pitch + c0, f.pitch, y + c0 * t.pitch + r0, t.pitch, lesser(tile, end - r0),

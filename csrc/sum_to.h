@@ -22,11 +22,11 @@ static inline double sum_of_row(const float* x, int64_t n) {
 
 struct SumTo {
   Walk<2> w;
-  int kept_axes, summed_axes;     // of the outer three, one bit each
+  int kept_axes, summed_axes;  // of the outer three, one bit each
   bool inner_kept;
-  int64_t kept_rows, summed_rows; // products of their sizes
-  int64_t piece, pieces;          // the fastest axis in pieces of at most GRAIN
-  int64_t blocks;                 // of summed rows (or rows and pieces, if the fastest axis is summed)
+  int64_t kept_rows, summed_rows;  // products of their sizes
+  int64_t piece, pieces;           // the fastest axis in pieces of at most GRAIN
+  int64_t blocks;                  // of summed rows (or rows and pieces, if the fastest axis is summed)
   int64_t sums() const { return kept_rows * (inner_kept ? w.size[3] : 1); }
 };
 
@@ -52,7 +52,8 @@ static inline SumTo sum_to_plan(const Args& a) {
 
 static inline void sum_rows(const SumTo& p, const float* x, int64_t kept, int64_t piece, int64_t block, double* sums) {
   const int64_t c0 = piece * p.piece, n = lesser(p.piece, p.w.size[3] - c0);
-  const int64_t first = share_begin(p.summed_rows, block, p.blocks), end = share_begin(p.summed_rows, block + 1, p.blocks);
+  const int64_t first = share_begin(p.summed_rows, block, p.blocks),
+                end = share_begin(p.summed_rows, block + 1, p.blocks);
   const float* base = x + Odometer<2>(p.w, p.kept_axes, kept).offset[0] + c0;
   for (int64_t c = 0; c < n; c++) sums[c] = 0.0;
   Odometer<2> row(p.w, p.summed_axes, first);

@@ -26,7 +26,8 @@ struct Walk {
   int64_t rows() const { return size[0] * size[1] * size[2]; }
 };
 
-// `shape` is logical, `stride[k]` that of tensor k (0 where it has one element for all), `order` gives the memory order.
+// `shape` is logical, `stride[k]` that of tensor k (0 where it has one element for all), `order` gives the memory
+// order.
 template <int K>
 static inline Walk<K> make_walk(const Tensor& order, const int64_t shape[4], int64_t stride[K][4]) {
   Walk<K> w;

@@ -1,4 +1,4 @@
-"""What every test file shares: the instruction sets of this machine, and the marks."""
+"""What every test file shares: the instruction sets of this machine, and a way to run a sample of the rows."""
 
 from __future__ import annotations
 
@@ -13,5 +13,9 @@ def isa(request):
     return request.param
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "torch: beside PyTorch, where it is installed")
+def pytest_addoption(parser):
+    parser.addoption("--every", type=int, default=1, metavar="N", help="run each N-th test only")
+
+
+def pytest_collection_modifyitems(config, items):
+    items[:] = items[:: config.getoption("--every")]

@@ -44,8 +44,9 @@ class Program:
     bytes: `plan.peak_bytes` are the states, constants and arena it needs, known before it runs.
     """
 
-    def __init__(self, tape: Tape, *, isa: str, threads: int, arena: Arena | None = None) -> None:
+    def __init__(self, tape: Tape, *, isa: str, threads: int, arena: Arena | None = None, nest: Any = 0) -> None:
         self.isa, self.threads, self.arena = isa, threads, arena or Arena()
+        self.nest = nest  # how the results lie in the tuples, lists and dicts that forward returned
         self.check = os.environ.get("STRIATE_CHECK") == "1"
         self.fingerprint = tape.fingerprint(isa)
         self.plan = place(tape, self._scratch_bytes, self.check)

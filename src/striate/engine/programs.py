@@ -106,6 +106,6 @@ class Programs:
         nr = native.blocking(isa)["nr"]
         loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
         tape = record(fused, nr, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
-        return Program(choose(tape, nr), isa=isa, threads=threads, arena=self.arena)
+        return Program(choose(tape, nr), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
 
 

@@ -24,8 +24,7 @@ def evaluate(programs: Programs, x: Any, *, training: bool = False, watch: Seque
     program = programs.get(Request(image_spec(array), training, watch=tuple(watch)), array.shape[0])
     results = program.run({"x": array, "seed": np.int64(seed), "step": np.int64(step)})
     watched = {name: results.pop(f"watch.{name}") for name in watch}
-    graph = programs.graph(Request(image_spec(array), training, watch=tuple(watch)), array.shape[0])
-    y = unnest(graph.nest, list(results.values()))
+    y = unnest(program.nest, list(results.values()))
     return (y, watched) if watch else y
 
 
