@@ -98,7 +98,7 @@ static void conv_block(const Job& job, const Cut& cut, int64_t first, int64_t co
     for (int64_t p = panel0; p < panel1; p++) {
       const int64_t column = p * NR, cols = least(job.columns - column, NR);
       multiply_panel({a, direct ? job.in.ld : cut.lda, job.wp + p * job.panel + k0 * NR, NR, k1 - k0,
-                      job.y + column, rows, cols, last && job.bias ? job.bias + column : nullptr, k0 > 0,
+                      1, 0, 0, job.y + column, rows, cols, last && job.bias ? job.bias + column : nullptr, k0 > 0,
                       last && job.activation == RELU},
                      count);
       if (last && job.activation > RELU) activate_rows(job.y + column, rows, count, cols, job.activation);

@@ -91,7 +91,7 @@ static void multiply_dw(const JobDw& job, const CutDw& cut, int64_t count, bool 
   for (int64_t q = 0; q < Q; q += NR)
     for (int64_t o = 0; o < job.outputs; o += MR) {
       const int64_t n = least(MR, job.outputs - o);
-      const Tile tile = {job.panels + o * count, MR, job.x + q, cut.ldx, count, job.sums + q, job.rows + o,
+      const Tile tile = {job.panels + o * count, MR, job.x + q, cut.ldx, count, 1, 0, 0, job.sums + q, job.rows + o,
                          NR, nullptr, add, false};
       if (Q - q <= WIDTH) multiply_rows<MR, 1, true>(n, tile);
       else multiply_rows<MR, NV, true>(n, tile);

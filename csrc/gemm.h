@@ -23,6 +23,7 @@ struct Tile {
   int64_t lda;
   const float* b;  // b[k * ldb + j], readable to whole vectors
   int64_t ldb, depth;
+  int64_t runs, run_a, run_b;  // the depth may come in several runs of `depth`, which begin so far apart in a and b
   float* c;
   const int64_t* rows;  // row i of the tile lies at c + rows[i]
   int64_t cols;         // how many of the tile's columns exist in c
@@ -80,18 +81,23 @@ static __attribute__((noinline)) void multiply_tile(const Tile& t) {
   for (int i = 0; i < ROWS; i += 3) a[i / 3] = t.a + (DEPTH_MAJOR ? i : i * lda);
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++) __builtin_prefetch(t.c + t.rows[i], 1);
-  for (int64_t k = t.depth; k > 0; k--, b += ldb) {
-    vf bk[VECTORS];
+  for (int64_t run = t.runs; run > 0; run--) {
+    for (int64_t k = t.depth; k > 0; k--, b += ldb) {
+      vf bk[VECTORS];
 #pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * WIDTH);
+      for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * WIDTH);
 #pragma GCC unroll 24
-    for (int i = 0; i < ROWS; i++) {
-      const vf ai = set1(a[i / 3][i % 3 * (DEPTH_MAJOR ? 1 : lda)]);
+      for (int i = 0; i < ROWS; i++) {
+        const vf ai = set1(a[i / 3][i % 3 * (DEPTH_MAJOR ? 1 : lda)]);
 #pragma GCC unroll 4
-      for (int j = 0; j < VECTORS; j++) sum[i][j] += ai * bk[j];
+        for (int j = 0; j < VECTORS; j++) sum[i][j] += ai * bk[j];
+      }
+#pragma GCC unroll 24
+      for (int i = 0; i < ROWS; i += 3) a[i / 3] += step;
     }
 #pragma GCC unroll 24
-    for (int i = 0; i < ROWS; i += 3) a[i / 3] += step;
+    for (int i = 0; i < ROWS; i += 3) a[i / 3] += t.run_a - t.depth * step;
+    b += t.run_b - t.depth * ldb;
   }
   finish_tile<ROWS, VECTORS>(t, sum);
 }
@@ -112,13 +118,19 @@ static inline int64_t tile_rows(int64_t left, int64_t mr) {
   return left >= 2 * mr ? mr : left > mr ? (left + 1) / 2 : left;
 }
 
+static inline int64_t tallest_tile(int64_t cols) { return cols <= WIDTH ? NARROW_MR : MR; }
+
+// One tile of a row-major a.
+static inline void multiply_row_major(int64_t rows, const Tile& t) {
+  if (t.cols <= WIDTH) multiply_rows<NARROW_MR, 1, false>(rows, t);
+  else multiply_rows<MR, NV, false>(rows, t);
+}
+
 // All rows of a block times one panel; a is row-major.
 static void multiply_panel(Tile t, int64_t rows) {
-  const bool narrow = t.cols <= WIDTH;
   for (int64_t n; rows > 0; rows -= n, t.a += n * t.lda, t.rows += n) {
-    n = tile_rows(rows, narrow ? NARROW_MR : MR);
-    if (narrow) multiply_rows<NARROW_MR, 1, false>(n, t);
-    else multiply_rows<MR, NV, false>(n, t);
+    n = tile_rows(rows, tallest_tile(t.cols));
+    multiply_row_major(n, t);
   }
 }
 

@@ -91,7 +91,7 @@ typedef uint16_t v16 __attribute__((vector_size(STRIATE_WIDTH * 2)));
 // GCC narrows lane by lane without the instructions named here.
 static inline void put_index(uint8_t* p, vi index, Whole) {
 #if defined(__AVX512F__) && STRIATE_WIDTH == 16
-  _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8((__m512i)index));
+  _mm_storeu_si128((__m128i*)p, _mm512_maskz_cvtepi32_epi8((__mmask16)-1, (__m512i)index));
 #elif defined(__AVX2__) && STRIATE_WIDTH == 8
   const __m128i low = _mm256_castsi256_si128((__m256i)index), high = _mm256_extracti128_si256((__m256i)index, 1);
   const __m128i words = _mm_packus_epi32(low, high);
