@@ -25,7 +25,7 @@ from striate.engine.step import TrainingStep
 from striate.kernels import native
 from striate.train import schedule
 
-BATCH, LR, MOMENTUM, DECAY = 128, 0.05, 0.9, 5e-4
+BATCH, LR, MOMENTUM, DECAY, WARMUP = 128, 0.05, 0.9, 5e-4, 0.05
 Array = np.ndarray[Any, Any]
 
 
@@ -35,7 +35,7 @@ class Run:
     def __init__(self, train: tuple[Array, Array], test: tuple[Array, Array], epochs: int, seed: int) -> None:
         self.train, self.test, self.seed = train, test, seed
         self.total = epochs * -(-len(train[0]) // BATCH)
-        self.rate = schedule.cosine()
+        self.rate = schedule.cosine(warmup=WARMUP)
         net = st.create("lenet5", seed=seed)
         self.engines: dict[str, Any] = {"striate": Striate(net)}
         for layout in (torch.contiguous_format, torch.channels_last):
@@ -128,7 +128,7 @@ def main() -> None:
     native.set_threads(machine.THREADS)
     torch.set_num_threads(machine.THREADS)
     torch.set_flush_denormal(True)
-    machine.heading("LeNet-5 training, batch 128, SGD with momentum, cosine")
+    machine.heading("LeNet-5 training, batch 128, SGD with momentum, cosine with warm-up")
     train, test = load(args.data)
     seconds: dict[str, list[float]] = {}
     accuracies: dict[str, list[float]] = {}

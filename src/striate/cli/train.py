@@ -20,7 +20,7 @@ from striate.train.folder import read_config
 
 DEFAULTS: dict[str, Any] = dict(
     net="lenet5", data="auto", epochs=5, batch_size=128, optimizer="sgd", lr=None, momentum=0.9, weight_decay=5e-4,
-    schedule="cosine", warmup=0, seed=0, images=None,
+    schedule="cosine", warmup=0.05, seed=0, images=None,
 )
 OPTIMIZERS = {"sgd": 0.05, "adam": 0.001}  # with the lr each starts from
 SCHEDULES = ("constant", "cosine", "step")
@@ -43,8 +43,8 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="Default: 0.0005.")] = None,
     schedule: Annotated[str | None, typer.Option(
         metavar="constant|cosine|step", help="How the learning rate falls. Default: cosine.")] = None,
-    warmup: Annotated[int | None, typer.Option(
-        metavar="STEPS", min=0, help="Steps in which it rises first. Default: 0.")] = None,
+    warmup: Annotated[float | None, typer.Option(
+        metavar="STEPS", min=0, help="Steps in which it rises first; below 1, a share of all. Default: 0.05.")] = None,
     seed: Annotated[int | None, typer.Option(
         min=0, help="Of the initial weights and the order of the images. Default: 0.")] = None,
     images: Annotated[int | None, typer.Option(
@@ -148,6 +148,7 @@ def _optimizer(command: dict[str, Any]) -> Any:
 
 def _schedule(command: dict[str, Any]) -> Any:
     name, warmup = command["schedule"], command["warmup"]
+    warmup = warmup if warmup < 1 else int(warmup)
     if name not in SCHEDULES:
         raise unknown_name("train", "schedule", name, SCHEDULES)
     return training.step([0.5, 0.75], warmup=warmup) if name == "step" else getattr(training, name)(warmup=warmup)
