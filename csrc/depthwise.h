@@ -1,6 +1,6 @@
 // Convolutions of one input and one output channel per group: nothing to multiply as matrices. Forward and dX run over
-// the channels, one vector of them at a time, for each output pixel: a load of x, a load of w and a multiply-add per tap,
-// so at most half the FMA peak; real layers are bound by memory.
+// the channels, one vector of them at a time, for each output pixel: a load of x, a load of w and a multiply-add per
+// tap, so at most half the FMA peak; real layers are bound by memory.
 #pragma once
 
 static inline bool is_depthwise(int64_t G, int64_t C, int64_t O) { return G > 1 && C == G && O == G; }
@@ -18,13 +18,6 @@ static void spread_weights(const float* wp, int64_t taps, int64_t C, float* w, T
       for (int64_t c = begin; c < end; c++) w[t * C + c] = wp[(c * taps + t) * NR];
   });
 }
-
-// The taps of an axis that fall inside: those j with 0 <= i + j * step < size.
-struct Reach {
-  int64_t begin, end;
-  Reach(int64_t i, int64_t taps, int64_t step, int64_t size)
-      : begin(clamp(ceil_div(-i, step), 0, taps)), end(clamp(ceil_div(size - i, step), begin, taps)) {}
-};
 
 // One output pixel, all channels; w is (tap, C).
 static void depthwise_pixel(const Job& job, const float* w, int64_t C, const float* image, int64_t ih, int64_t iw,

@@ -23,10 +23,11 @@ static DepthwiseCut cut_depthwise(int64_t C, int64_t taps, int64_t lines, int64_
 
 static inline int64_t depthwise_sums(const DepthwiseCut& cut, int64_t taps) { return cut.channels * taps; }
 
-// Products of one output line with the input line of tap (r, s), added to `sums`; count channels, VECTORS vectors of them.
+// Products of one output line with the input line of tap (r, s), added to `sums`; count channels, VECTORS vectors of
+// them.
 template <int VECTORS>
-static inline void depthwise_products(const Map& m, const float* x, const float* dy, int64_t ld, int64_t s, int64_t count,
-                                      float* sums) {
+static inline void depthwise_products(const Map& m, const float* x, const float* dy, int64_t ld, int64_t s,
+                                      int64_t count, float* sums) {
   const int64_t begin = clamp(ceil_div(m.left - s * m.dw, m.sw), 0, m.OW);
   const int64_t end = clamp(ceil_div(m.W + m.left - s * m.dw, m.sw), begin, m.OW);
   vf sum[VECTORS] = {};

@@ -13,6 +13,13 @@ struct Map {
   int64_t sh, sw, dh, dw, top, left;
 };
 
+// The taps of an axis that fall inside: those j with 0 <= i + j * step < size.
+struct Reach {
+  int64_t begin, end;
+  Reach(int64_t i, int64_t taps, int64_t step, int64_t size)
+      : begin(clamp(ceil_div(-i, step), 0, taps)), end(clamp(ceil_div(size - i, step), begin, taps)) {}
+};
+
 // Floats behind the end of a packed row that im2col may overwrite, rounding up to whole vectors.
 static const int64_t ROW_SLACK = 16;
 
@@ -69,8 +76,7 @@ static void im2col_line(const Map& m, int64_t n, int64_t oh, int64_t ow, int64_t
     float* run_to = to + first + low - k0;
     if (ih < 0 || ih >= m.H)
       for (int64_t p = 0; p < count; p++) zero_run(run_to + p * lda, high - low);
-    else
-      im2col_runs(m, m.x + (n * m.H + ih) * m.W * m.ld, iw, taps, low, high, count, run_to, lda);
+    else im2col_runs(m, m.x + (n * m.H + ih) * m.W * m.ld, iw, taps, low, high, count, run_to, lda);
   }
 }
 

@@ -468,3 +468,18 @@ def test_a_schedule_says_what_it_is():
     assert describe(train.cosine(warmup=5)) == "cosine(warmup=5, floor=0.0)"
     assert describe(train.constant()) == "constant(warmup=0)"
     assert describe(train.step([0.5])) == "step(warmup=0, milestones=[0.5], gamma=0.1)"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "total", "factors"),
+    [
+        (train.constant(), 4, [1, 1, 1, 1]),
+        (train.constant(warmup=3), 8, [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]),
+        (train.constant(warmup=0.5), 4, [1 / 3, 2 / 3, 1, 1]),
+        (train.step([0.5, 0.75], gamma=0.1), 4, [1, 1, 0.1, 0.01]),
+        (train.cosine(), 4, [1, 0.5 + 0.5 * 2**-0.5, 0.5, 0.5 - 0.5 * 2**-0.5]),
+        (train.cosine(warmup=0.2, floor=0.5), 5, [0.5, 1, 0.75 + 0.25 * 2**-0.5, 0.75, 0.75 - 0.25 * 2**-0.5]),
+    ],
+)
+def test_schedules_against_their_formulas(schedule, total, factors):
+    assert [schedule(i, total) for i in range(total)] == pytest.approx(factors)
