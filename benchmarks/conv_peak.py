@@ -78,6 +78,7 @@ def measure(layer: tuple[int, int, int, int], batch: int, rounds: int, isa: str)
     for turn in range(rounds + 2):
         peak = _native.peak_gflops(isa, machine.THREADS, PEAK_SECONDS)
         for kind, (program, arrays) in found.items():
+            program.run(arrays)  # warm: in a network a layer's input has just been written
             rate = flops / seconds(program, arrays) / 1e9
             if turn >= 2:  # the first runs touch fresh memory
                 rates[kind].append(rate)

@@ -276,3 +276,166 @@ def test_no_leak_over_2000_steps():
     warm = run(300)
     after = run(2000)
     assert after[1] == warm[1] and (after[0] - warm[0]) < 1024, (warm, after)  # KiB of peak resident memory
+
+
+class Holder(nn.Module):
+    """Layers in a dict and in a list of lists, and a bare state in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.named = {"a": nn.Linear(4, 3), "b": nn.Linear(3, 2)}
+        self.nested = [[nn.Linear(2, 2)]]
+
+    def forward(self, x):
+        return self.nested[0][0](self.named["b"](ops.relu(self.named["a"](x))))
+
+
+def test_layers_in_dicts_and_lists_are_found():
+    net = Holder().initialize(1)
+    assert sorted(p for p in net.states() if p.endswith("weight")) == [
+        "named.a.weight", "named.b.weight", "nested.0.0.weight"]
+    assert net(np.ones((2, 4), np.float32)).any()
+
+
+def test_a_state_that_no_attribute_leads_to_is_refused():
+    hidden = nn.Linear(4, 3)
+    net = type("Hiding", (nn.Module,), {"forward": lambda self, x: hidden(x)})()
+    with pytest.raises(st.ConfigError, match="no attribute of the network leads to"):
+        net(np.ones((2, 4), np.float32))
+
+
+def test_the_batch_size_cannot_be_baked_into_a_trace():
+    net = Shared().initialize(3)
+    x, targets = batch((2, 5, 5), 2)
+    with pytest.raises(st.ConfigError, match="the batch size cannot be computed with"):
+        st.value_and_grad(net, lambda y, t: ops.sum(y) / y.shape[0])(x, targets)
+    mean = st.value_and_grad(net, lambda y, t: ops.mean(y))
+    assert mean(x[:3], targets[:3])[0] == pytest.approx(float(net(x[:3]).mean()), abs=1e-6)
+
+
+def test_a_batch_norm_used_twice_moves_its_statistics_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(1, momentum=0.5)
+
+        def forward(self, x):
+            return self.norm(x) + self.norm(x + 2.0)
+
+    net, x = Twice(), np.array([[0.0], [4.0]], np.float32)
+    net(x, training=True)  # means 2, then 4
+    np.testing.assert_allclose(net.norm.running_mean.array, [0.5 * (0.5 * 2.0) + 0.5 * 4.0])
+
+
+def test_updates_read_the_old_values_and_so_do_results():
+    from striate.graph import Graph, State
+
+    a, b = (State(np.full(3, v, np.float32), trainable=False, path=p) for v, p in ((1, "a"), (2, "b")))
+    graph = Graph()
+    graph.update(a, graph.value_of(b))
+    graph.update(b, graph.value_of(a))
+    graph.outputs = {"old": graph.value_of(a)}
+    got = Program(record(graph, 8), isa=native.default_isa(), threads=1).run({})
+    assert (got["old"][0], a.array[0], b.array[0]) == (1, 2, 1)
+
+
+def test_a_net_serves_several_threads_while_it_trains():
+    import threading
+
+    net, failures = st.create("lenet5"), []
+    step = TrainingStep(net.programs, ops.cross_entropy, SGD(0.01))
+
+    def ask(n):
+        try:
+            for i in range(30):
+                assert net(np.zeros((n + i % 3, 1, 28, 28), np.float32)).shape == (n + i % 3, 10)
+                net.release()
+        except Exception as error:
+            failures.append(error)
+
+    askers = [threading.Thread(target=ask, args=(n,)) for n in (1, 40)]
+    for asker in askers:
+        asker.start()
+    x, targets = batch((1, 28, 28), 10, 64)
+    for i in range(30):
+        step(x, targets, lr=0.01, step=i + 1)
+    for asker in askers:
+        asker.join()
+    assert not failures
+
+
+def test_a_callback_may_run_its_own_net_on_another_batch():
+    inner = nn.Linear(4, 2).initialize(1)
+
+    class Asking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = inner
+
+        def forward(self, x):
+            return self.linear(ops.callback(self.ask, x, shape=(4,)))
+
+        def ask(self, x):
+            if len(x) == 3:
+                close(self(x[:2] * 2), inner(x[:2] * 2))
+            return x
+
+    net, x = Asking(), batch((4,), 2, 3)[0]
+    close(net(x), inner(x))
+
+
+def test_copies_are_nets_of_their_own():
+    import copy
+    import pickle
+
+    net, x = Tiny().initialize(1), batch((3, 8, 8), 5)[0]
+    y = net(x)
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        np.testing.assert_array_equal(twin(x), y)
+        twin.head.bias = np.ones(5)
+        assert not np.array_equal(twin(x), y)
+        assert all(s.storage.ctypes.data % 64 == 0 for s in twin.states().values())
+    np.testing.assert_array_equal(net(x), y)
+
+
+def test_runs_inside_an_edit_see_it():
+    net, x = st.create("lenet5"), batch((1, 28, 28), 10)[0]
+    net(x)
+    with net.edit() as arrays:
+        for array in arrays.values():
+            array[...] = 0
+        assert not net(x).any()
+
+
+def test_looking_at_a_weight_does_not_change_it():
+    layer = nn.Linear(4, 3)
+    with pytest.raises(st.ConfigError, match="has no numbers yet"):
+        np.asarray(layer.weight)
+    net = nn.Sequential(layer, nn.Linear(3, 3))
+    net(np.ones((1, 4), np.float32))
+    assert layer.weight.path == "0.weight" and layer.weight.array.any()
+
+
+@pytest.mark.parametrize("lr", [np.nan, np.inf, -1.0, "1"])
+def test_a_learning_rate_that_is_none_changes_nothing(lr):
+    net = Tiny().initialize(1)
+    x, targets = batch((3, 8, 8), 5)
+    before = net.head.weight.array.copy()
+    with pytest.raises(st.StriateError, match="lr must be a number"):
+        TrainingStep(net.programs, ops.cross_entropy, SGD(0.1))(x, targets, lr=lr, step=1)
+    np.testing.assert_array_equal(net.head.weight.array, before)
+
+
+def test_a_saved_body_inside_another_network(tmp_path):
+    st.save(nn.Sequential(nn.Linear(4, 3)).initialize(1), tmp_path / "body.safetensors", (4,))
+    net = nn.Sequential(st.load(tmp_path / "body.safetensors"), nn.Linear(3, 2)).initialize(2)
+    assert list(net.states()) == ["0.0.weight", "0.0.bias", "1.weight", "1.bias"]
+    st.save(net, tmp_path / "net.safetensors", (4,))
+    x = batch((4,), 2)[0]
+    np.testing.assert_array_equal(st.load(tmp_path / "net.safetensors")(x), net(x))
+
+
+@pytest.mark.parametrize("watch", ["conv1", None, [1], [["a"]]])
+def test_watch_needs_names(watch):
+    with pytest.raises(st.DtypeError, match="watch: needs a list of names"):
+        st.create("lenet5")(np.zeros((1, 1, 28, 28), np.float32), watch=watch)

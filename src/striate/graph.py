@@ -77,6 +77,7 @@ class Edits:
 
     count = 0
     writes = 0
+    open = 0  # `with net.edit()` blocks under way: states may change at any time
 
     @classmethod
     def advance(cls) -> None:
@@ -110,6 +111,11 @@ class State:
 
     @property
     def array(self) -> Array:
+        if self.pending and not self.path:
+            raise ConfigError(
+                "state: has no numbers yet, they are drawn with its path in the network; use the network once, or call "
+                "its initialize(seed)"
+            )
         if self.pending:
             self.initialize()
         view: Array = self.storage.view()
@@ -131,10 +137,24 @@ class State:
         Edits.advance()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.array(self.storage, dtype=dtype) if copy or dtype is not None else self.array
+        return np.array(self.array, dtype=dtype) if copy or dtype is not None else self.array
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> State:
+        twin = State(self.storage, trainable=self.trainable, path=self.path, initializer=self.initializer)
+        twin.parameter, twin.pending = self.parameter, self.pending
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (np.array(self.array), self.trainable, self.parameter, self.path)
 
     def __repr__(self) -> str:
         return f"State({self.path or 'unnamed'}, {self.shape}, {'trainable' if self.trainable else 'fixed'})"
+
+
+def _restored(array: Array, trainable: bool, parameter: bool, path: str) -> State:
+    state = State(array, trainable=trainable, path=path)
+    state.parameter = parameter
+    return state
 
 
 def aligned_copy(array: Array) -> Array:
@@ -145,6 +165,20 @@ def aligned_copy(array: Array) -> Array:
     out: Array = raw[start : start + array.nbytes].view(array.dtype.newbyteorder("=")).reshape(array.shape)
     out[...] = array
     return out
+
+
+class BatchSize(int):
+    """The batch size of a traced value: to be looked at; a number made from it would be wrong for other batches."""
+
+    def refuse(self, *_: Any) -> NoReturn:
+        raise ConfigError(
+            "the batch size cannot be computed with while a network is traced: the trace serves every batch size; "
+            "use ops.mean for a mean over images"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = refuse
+    __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __float__ = refuse
 
 
 @dataclass(eq=False)
@@ -160,7 +194,10 @@ class Value:
 
     @property
     def shape(self) -> Shape:
-        return self.spec.shape
+        """The shape; of what depends on the batch, axis 0 is a BatchSize, which cannot be computed with."""
+        sizes = self.spec.shape
+        fixed = not sizes or not self.batched or isinstance(self.source, State | np.ndarray)
+        return sizes if fixed else (BatchSize(sizes[0]), *sizes[1:])
 
     @property
     def dtype(self) -> str:
@@ -206,8 +243,23 @@ class Value:
     def __neg__(self) -> Value:
         return self.graph.binary("mul", self, -1.0)
 
+    def _no_comparison(self, other: Any) -> NoReturn:
+        raise ConfigError(
+            f"{self!r} cannot be compared while a network is traced: it has no data yet; use ops.relu or ops.clip"
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = _no_comparison
+
+    def __eq__(self, other: object) -> bool:
+        return self is other if other is None or isinstance(other, Value) else self._no_comparison(other)
+
+    __hash__ = object.__hash__
+
     def __iter__(self) -> NoReturn:
         raise ConfigError(f"{self!r} cannot be iterated while a network is traced; use ops.split or ops.slice")
+
+    def __getitem__(self, index: Any) -> NoReturn:
+        raise ConfigError(f"{self!r} cannot be indexed while a network is traced; use ops.slice or ops.split")
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise ConfigError(f"{self!r} has no data while a network is traced; use striate.ops instead of NumPy on it")
@@ -304,12 +356,21 @@ class Graph:
 
     def binary(self, name: str, a: Any, b: Any) -> Value:
         """a (op) b with numbers as constants of the other's rank; Python's operators on Values come here."""
-        ranked = a if isinstance(a, Value | State) else b
-        a, b = (np.full((1,) * len(ranked.shape), x, np.float32) if isinstance(x, int | float) else x for x in (a, b))
+        for x in (a, b):
+            if isinstance(x, BatchSize):
+                x.refuse()
+        rank = len((a if isinstance(a, Value | State) else b).shape)
+        a, b = (np.full((1,) * rank, x, np.float32) if isinstance(x, int | float | np.number) else x for x in (a, b))
         return self.apply(find_op(name), (a, b), {})[0]
 
     def update(self, state: State, value: Value) -> None:
-        self.updates.append((state, value))
+        """Names the new value of a state; a second update of it takes the place of the first."""
+        self.updates = [(s, v) for s, v in self.updates if s is not state] + [(state, value)]
+
+    def latest(self, state: State) -> Value:
+        """What the state will be by the updates named so far: what a second use of a layer goes on from."""
+        pending = [v for s, v in self.updates if s is state]
+        return pending[0] if pending else self.value_of(state)
 
     @contextmanager
     def scope(self, path: str, kind: str) -> Iterator[None]:

@@ -14,13 +14,18 @@ from striate import train as training
 from striate.cli.network import MODEL, RUNS, for_data, open_network
 from striate.cli.output import Json, Threads, say, show, show_json
 from striate.cli.samples import save_samples, short_name
-from striate.errors import ConfigError, NonFiniteError, unknown_name
+from striate.errors import ConfigError, FormatError, NonFiniteError, unknown_name
 from striate.kernels import native
+from striate.ops.arguments import MAX_SIZE, number
 from striate.train.folder import read_config
 
 DEFAULTS: dict[str, Any] = dict(
     net="lenet5", data="auto", epochs=5, batch_size=128, optimizer="sgd", lr=None, momentum=0.9, weight_decay=5e-4,
-    schedule="cosine", warmup=0.05, seed=0, images=None,
+    schedule="cosine", warmup=0.1, seed=0, images=None,
+)
+KINDS: dict[str, Any] = dict(
+    net=str, data=str, epochs=int, batch_size=int, optimizer=str, lr=int | float | None, momentum=int | float,
+    weight_decay=int | float, schedule=str, warmup=int | float, seed=int, images=int | None,
 )
 OPTIMIZERS = {"sgd": 0.05, "adam": 0.001}  # with the lr each starts from
 SCHEDULES = ("constant", "cosine", "step")
@@ -44,7 +49,7 @@ def train(
     schedule: Annotated[str | None, typer.Option(
         metavar="constant|cosine|step", help="How the learning rate falls. Default: cosine.")] = None,
     warmup: Annotated[float | None, typer.Option(
-        metavar="STEPS", min=0, help="Steps in which it rises first; below 1, a share of all. Default: 0.05.")] = None,
+        metavar="STEPS", min=0, help="Steps in which it rises first; below 1, a share of all. Default: 0.1.")] = None,
     seed: Annotated[int | None, typer.Option(
         min=0, help="Of the initial weights and the order of the images. Default: 0.")] = None,
     images: Annotated[int | None, typer.Option(
@@ -98,8 +103,18 @@ def _command(given: dict[str, Any], out: Path | None, resume: bool) -> dict[str,
             raise ConfigError("train: --resume needs --out, the folder of the run to go on with")
         if not (out / "config.json").is_file():
             raise ConfigError(f"train: there is no run to resume in {out}; leave out --resume to start one")
-        before = read_config(out).get("notes", {}).get("command", {})
+        before = _command_of(out)
     return DEFAULTS | before | given
+
+
+def _command_of(run: Path) -> dict[str, Any]:
+    """The settings a run was started with. Raises: FormatError if they are not such as this command writes."""
+    command = read_config(run)["notes"].get("command", {})
+    for name, value in command.items() if isinstance(command, dict) else [("command", command)]:
+        kinds = KINDS.get(name, ())
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise FormatError(f"{run / 'config.json'}: {name} is no setting of a training, got {value!r:.60}")
+    return dict(command)
 
 
 def _prepare(command: dict[str, Any]) -> Job:
@@ -148,7 +163,7 @@ def _optimizer(command: dict[str, Any]) -> Any:
 
 def _schedule(command: dict[str, Any]) -> Any:
     name, warmup = command["schedule"], command["warmup"]
-    warmup = warmup if warmup < 1 else int(warmup)
+    warmup = warmup if warmup < 1 else int(number("train", "warmup", warmup, 0, MAX_SIZE))
     if name not in SCHEDULES:
         raise unknown_name("train", "schedule", name, SCHEDULES)
     return training.step([0.5, 0.75], warmup=warmup) if name == "step" else getattr(training, name)(warmup=warmup)

@@ -113,6 +113,7 @@ def _round(n: int, to: int) -> int:
 def _place_updates(tape: Tape) -> None:
     """Every update ends in its state: in place where the contract allows, by a copy at the end elsewhere."""
     taken: dict[Storage, Storage] = {}
+    _save_old_values(tape)
     for state, new in tape.updates:
         old = tape.states[state].storage
         writer = next((i for i, c in enumerate(tape.calls) if new.storage in c.writes()), -1)
@@ -126,6 +127,22 @@ def _place_updates(tape: Tape) -> None:
         call.outputs = tuple(b and replace(b, storage=taken.get(b.storage, b.storage)) for b in call.outputs)
     tape.outputs = {n: replace(b, storage=taken.get(b.storage, b.storage)) for n, b in tape.outputs.items()}
     tape.updates = []
+
+
+def _save_old_values(tape: Tape) -> None:
+    """Results and updates that are a state's old value are copied before the first state is written."""
+    written = {tape.states[state].storage for state, _ in tape.updates}
+    first = next((i for i, c in enumerate(tape.calls) if c.section == "update"), len(tape.calls))
+
+    def saved(b: Buffer) -> Buffer:
+        if b.storage not in written:
+            return b
+        old = replace(b, storage=Storage(f"old {b.name}", b.storage.nbytes))
+        tape.calls.insert(first, Call(ROWS["copy"], (b,), (old,), {}, "update", b.name))
+        return old
+
+    tape.updates = [(state, saved(new)) for state, new in tape.updates if new.storage is not tape.states[state].storage]
+    tape.outputs = {name: saved(b) for name, b in tape.outputs.items()}
 
 
 def _may_overwrite(tape: Tape, writer: int, new: Storage, old: Storage) -> bool:

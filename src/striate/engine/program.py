@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from striate.engine.place import ARENA, place
 from striate.engine.profile import Profile
 from striate.engine.tape import Buffer, Call, Tape
-from striate.errors import DtypeError, NonFiniteError, ShapeError
+from striate.errors import DtypeError, LimitError, NonFiniteError, ShapeError
 from striate.graph import Array, Edits
 from striate.kernels import _native
 from striate.kernels.callback import call_back
@@ -23,19 +25,44 @@ Tensor = tuple[int, int, tuple[int, ...], int, int]  # block, offset, shape, ld,
 
 
 class Arena:
-    """The memory that all programs of a net share: as large as the largest of them asked for."""
+    """The memory that all programs of a net share: as large as the largest of them asked for.
+
+    A run holds the block it uses, so that growing or releasing the arena beside it takes nothing away. A run inside a
+    callback of another one gets a block of its own.
+    """
 
     def __init__(self) -> None:
         self.block: Any = None
+        self._here = threading.local()
 
-    def address(self, nbytes: int) -> int:
-        if self.block is None or self.block.nbytes < nbytes:
+    @contextmanager
+    def held(self, nbytes: int) -> Iterator[Any]:
+        """A block of at least `nbytes` for the length of a run."""
+        inner = getattr(self._here, "running", False)
+        block = reserved(nbytes) if inner else self._grown(nbytes)
+        self._here.running = True
+        try:
+            yield block
+        finally:
+            self._here.running = inner
+
+    def _grown(self, nbytes: int) -> Any:
+        block = self.block
+        if block is None or block.nbytes < nbytes:
             self.block = None  # the old block goes back before the new one is taken
-            self.block = _native.Block(nbytes)
-        return int(self.block.address)
+            self.block = block = reserved(nbytes)
+        return block
 
     def release(self) -> None:
         self.block = None
+
+
+def reserved(nbytes: int) -> Any:
+    """A block of memory. Raises: LimitError if there is not so much."""
+    try:
+        return _native.Block(nbytes)
+    except MemoryError:
+        raise LimitError(f"program: needs {nbytes} bytes at once, which this machine does not have") from None
 
 
 class Program:
@@ -50,7 +77,7 @@ class Program:
         self.check = os.environ.get("STRIATE_CHECK") == "1"
         self.fingerprint = tape.fingerprint(isa)
         self.plan = place(tape, self._scratch_bytes, self.check)
-        self._constants = _native.Block(self.plan.constant_bytes) if self.plan.constant_bytes else None
+        self._constants = reserved(self.plan.constant_bytes) if self.plan.constant_bytes else None
         self._fill_constants()
         self._prelude_seen: tuple[int, int] | None = None
         self._native = self._bind()
@@ -63,21 +90,27 @@ class Program:
         """
         plan = self.plan
         feeds = [self._feed(i.name, inputs[i.name], i.buffer, i.limit) for i in plan.tape.inputs]
-        results = {name: _empty(b) for name, b in plan.tape.outputs.items()}
-        now = (Edits.count, Edits.writes)
-        prelude, self._prelude_seen = now != self._prelude_seen, None
-        arena = self.arena.address(plan.arena_bytes)
-        if self.check:
-            self._poison()
-        stopped = self._native.run(self._addresses(arena), feeds, list(results.values()), prelude, profile)
-        if self.check:
-            self._check_guards()
+        results = self._results()
+        now = None if Edits.open else (Edits.count, Edits.writes)
+        prelude, self._prelude_seen = now is None or now != self._prelude_seen, None
+        with self.arena.held(plan.arena_bytes) as block:
+            if self.check:
+                self._poison(block)
+            stopped = self._native.run(self._addresses(block), feeds, list(results.values()), prelude, profile)
+            if self.check:
+                self._check_guards(block)
         if plan.update_from < len(plan.tape.calls):
             Edits.writes += 1
         self._prelude_seen = now
         if stopped >= 0:
             raise NonFiniteError(f"{plan.tape.calls[stopped].path}: must be finite, got NaN or infinity")
         return results
+
+    def _results(self) -> dict[str, Array]:
+        try:
+            return {name: _empty(b) for name, b in self.plan.tape.outputs.items()}
+        except MemoryError as error:
+            raise LimitError(f"program: needs more memory for its results than there is; {error}") from None
 
     def profile(self, inputs: Mapping[str, Any]) -> Profile:
         """One run with the time of every call."""
@@ -136,9 +169,9 @@ class Program:
             check_targets(name, array, limit)
         return array
 
-    def _addresses(self, arena: int) -> list[int]:
+    def _addresses(self, block: Any) -> list[int]:
         constants = self._constants.address if self._constants else 0
-        return [arena, constants, *(s.storage.ctypes.data for s in self.plan.states)]
+        return [block.address, constants, *(s.storage.ctypes.data for s in self.plan.states)]
 
     def _fill_constants(self) -> None:
         for storage in self.plan.constants:
@@ -147,15 +180,15 @@ class Program:
                 memory = self._constants.array()[offset : offset + storage.nbytes]
                 memory[:] = np.ascontiguousarray(storage.source).reshape(-1).view(np.uint8)
 
-    def _poison(self) -> None:
-        self.arena.block.array()[:] = 0xFF  # every float32 is NaN: reading what was not written shows
+    def _poison(self, block: Any) -> None:
+        block.array()[:] = 0xFF  # every float32 is NaN: reading what was not written shows
         for offset, nbytes in self.plan.guards:
-            _native.poison(self.arena.block.address + offset, nbytes)
+            _native.poison(block.address + offset, nbytes)
 
-    def _check_guards(self) -> None:
-        memory = self.arena.block.array()
+    def _check_guards(self, block: Any) -> None:
+        memory = block.array()
         for offset, nbytes in self.plan.guards:
-            _native.unpoison(self.arena.block.address + offset, nbytes)
+            _native.unpoison(block.address + offset, nbytes)
             assert (memory[offset : offset + nbytes] == 0xFF).all(), f"a kernel wrote outside its tensors at {offset}"
 
 

@@ -12,7 +12,8 @@ from striate.engine.fuse import fuse
 from striate.engine.program import Arena, Program
 from striate.engine.record import Optimizer, record
 from striate.engine.trace import Loss, Network, trace
-from striate.graph import Edits, Graph
+from striate.errors import ConfigError
+from striate.graph import Edits, Graph, State
 from striate.kernels import native
 from striate.kernels.contract import Spec
 
@@ -44,7 +45,7 @@ class Programs:
     def __init__(self, net: Network) -> None:
         self.net = net
         self.arena = Arena()
-        self._graphs: dict[Request, Graph] = {}
+        self._graphs: OrderedDict[Request, Graph] = OrderedDict()
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
         self._seen = -1
         self._structure: tuple[Any, ...] = ()
@@ -70,6 +71,8 @@ class Programs:
             self._refresh()
         if request not in self._graphs:
             self._graphs[request] = self._trace(request, batch)
+            while len(self._graphs) > KEPT:
+                self._graphs.popitem(last=False)
         graph = self._graphs[request]
         return graph if graph.inputs[0].shape[0] == batch else graph.rebatch(batch)
 
@@ -95,9 +98,20 @@ class Programs:
         )
         if not request.outputs:
             graph.outputs = {n: v for n, v in graph.outputs.items() if n == "loss" or n in dict(request.metrics)}
+        self._need_states(graph)
         for name in request.watch:
             graph.outputs[f"watch.{name}"] = graph.find(name)
         return graph
+
+    def _need_states(self, graph: Graph) -> None:
+        known = set(self.net.states().values())
+        for node in graph.nodes:
+            lost = [v for v in node.inputs if v is not None and isinstance(v.source, State) and v.source not in known]
+            if lost:
+                raise ConfigError(
+                    f"net: a state of shape {lost[0].shape} is used that no attribute of the network leads to; keep its "
+                    "layer as an attribute, or in a list or dict that is one"
+                ).within(node.path, node.op.name)
 
     def _build(self, request: Request, batch: int) -> Program:
         graph = self.graph(request, batch)

@@ -188,8 +188,9 @@ def _sources(k: Recorder, graph: Graph, tape: Tape) -> dict[Value, Buffer]:
     tape.inputs = [TapeInput(v.name, env[v], v.limit) for v in graph.inputs]
     for state, value in graph.states.items():
         tape.states[state] = env[value] = k.buffer(value.name, value.spec, dense=True, source=state)
-    for value in (v for n in graph.nodes for v in n.inputs if v is not None and v not in env):
-        if not isinstance(value.source, Node):
+    named = [*graph.outputs.values(), *(v for _, v in graph.updates)]
+    for value in (*(v for n in graph.nodes for v in n.inputs if v is not None), *named):
+        if value not in env and not isinstance(value.source, Node):
             constant = value.source
             env[value] = k.buffer(value.name, value.spec, dense=True, source=constant)
     return env

@@ -15,27 +15,44 @@ from striate.engine.trace import Loss, Metrics, unnest
 from striate.errors import DtypeError, ShapeError
 from striate.graph import Array
 from striate.kernels.contract import Spec
+from striate.ops.arguments import integer, number
 
 
 def evaluate(programs: Programs, x: Any, *, training: bool = False, watch: Sequence[str] = (),
              seed: int = 0, step: int = 0) -> Any:
     """net(x) for arrays; with watch= a pair (result, {name: array})."""
-    array = images(x)
-    program = programs.get(Request(image_spec(array), training, watch=tuple(watch)), array.shape[0])
-    results = program.run({"x": array, "seed": np.int64(seed), "step": np.int64(step)})
-    watched = {name: results.pop(f"watch.{name}") for name in watch}
+    array, names = images(x), watched_names(watch)
+    program = programs.get(Request(image_spec(array), training, watch=names), array.shape[0])
+    results = program.run({"x": array} | counters(seed, step))
+    watched = {name: results.pop(f"watch.{name}") for name in names}
     y = unnest(program.nest, list(results.values()))
     return (y, watched) if watch else y
 
 
 def images(x: Any) -> Array:
     """`x` as a float32 batch. Raises: DtypeError, ShapeError."""
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise DtypeError(f"net: needs an array of numbers, got {type(x).__name__} of uneven rows") from None
     if array.dtype.newbyteorder("=") != np.float32:
         raise DtypeError(f"net: needs a float32 array, got {array.dtype}; convert with x.astype(numpy.float32)")
     if array.ndim not in (2, 4):
         raise ShapeError(f"net: needs a batch (N, C, H, W) or (N, C), got shape {array.shape}")
     return array
+
+
+def watched_names(watch: Any) -> tuple[str, ...]:
+    """The names to watch, each once. Raises: DtypeError unless they are a list of names."""
+    if isinstance(watch, str) or not isinstance(watch, Sequence) or not all(isinstance(name, str) for name in watch):
+        raise DtypeError(f"watch: needs a list of names of values or layers, got {watch!r:.80}")
+    return tuple(dict.fromkeys(watch))
+
+
+def counters(seed: Any, step: Any) -> dict[str, Any]:
+    """The run-time scalars that random bits are keyed by."""
+    return {"seed": np.int64(integer("net", "seed", seed, 0, 2**63 - 1)),
+            "step": np.int64(integer("net", "step", step, 0, 2**63 - 1))}
 
 
 def image_spec(batch: Array) -> Spec:
@@ -50,7 +67,7 @@ class ValueAndGrad:
     """Calling it with (x, targets) gives (loss, {parameter path: gradient}); see `value_and_grad`."""
 
     def __init__(self, programs: Programs, loss: Loss, watch: Sequence[str] = ()) -> None:
-        self.programs, self.loss, self.watch = programs, loss, tuple(watch)
+        self.programs, self.loss, self.watch = programs, loss, watched_names(watch)
 
     def program(self, x: Array, targets: Array) -> Program:
         """The program that a call runs."""
@@ -61,7 +78,7 @@ class ValueAndGrad:
     def __call__(self, x: Any, targets: Any, *, seed: int = 0, step: int = 0) -> tuple[Any, ...]:
         array, wanted = images(x), np.asarray(targets)
         program = self.program(array, wanted)
-        feeds = {"x": array, "targets": wanted, "seed": np.int64(seed), "step": np.int64(step)}
+        feeds = {"x": array, "targets": wanted} | counters(seed, step)
         results = program.run(feeds)
         grads = {name[5:]: g for name, g in results.items() if name.startswith("grad.")}
         watched = {name: results[f"watch.{name}"] for name in self.watch}
@@ -95,4 +112,5 @@ class TrainingStep:
         return self.program(x, targets).profile(self._feeds(x, targets, lr, step, seed))
 
     def _feeds(self, x: Array, targets: Array, lr: float, step: int, seed: int) -> dict[str, Any]:
-        return {"x": x, "targets": targets, "lr": np.float32(lr), "step": np.int64(step), "seed": np.int64(seed)}
+        rate = number("step", "lr", lr, 0.0, float(np.finfo(np.float32).max))
+        return {"x": x, "targets": targets, "lr": np.float32(rate)} | counters(seed, step)

@@ -58,7 +58,7 @@ def _nest(y: Any, graph: Graph, leaves: list[Value]) -> Any:
     if isinstance(y, dict):
         return {key: _nest(item, graph, leaves) for key, item in y.items()}
     if isinstance(y, tuple | list):
-        return type(y)(_nest(item, graph, leaves) for item in y)
+        return _alike(y, [_nest(item, graph, leaves) for item in y])
     if not isinstance(y, Value):
         raise ConfigError(f"forward: must return Values or nests of them, got {type(y).__name__}")
     leaves.append(graph.value_of(y))
@@ -70,7 +70,12 @@ def unnest(nest: Any, leaves: list[Any]) -> Any:
     if isinstance(nest, dict):
         return {key: unnest(item, leaves) for key, item in nest.items()}
     if isinstance(nest, tuple | list):
-        return type(nest)(unnest(item, leaves) for item in nest)
+        return _alike(nest, [unnest(item, leaves) for item in nest])
     return leaves[nest]
+
+
+def _alike(sequence: Any, items: list[Any]) -> Any:
+    """`items` as the kind of sequence that `sequence` is; a named tuple takes them one by one."""
+    return type(sequence)(*items) if hasattr(sequence, "_fields") else type(sequence)(items)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,4 +36,6 @@ def _checked(function: Callable[..., Any], result: Any, spec: Spec, arrays: Sequ
 
 
 def _name(function: Callable[..., Any]) -> str:
+    if isinstance(function, functools.partial):  # a pooling function, wrapped with the windows it pools
+        return next((_name(a) for a in function.args if callable(a)), _name(function.func))
     return getattr(function, "__name__", type(function).__name__)

@@ -10,6 +10,7 @@ import numpy as np
 from striate import ops
 from striate.errors import ConfigError
 from striate.graph import Array, State
+from striate.kernels.contract import Spec, checked
 from striate.nn import init
 from striate.nn.init import Initializer
 from striate.nn.module import Module
@@ -17,6 +18,7 @@ from striate.ops.arguments import flag, integer, number, pair
 
 
 def _state(shape: tuple[int, ...], initializer: Initializer, trainable: bool = True) -> State:
+    checked("layer", Spec(shape))
     return State(np.zeros(shape, np.float32), trainable=trainable, initializer=initializer)
 
 

@@ -20,7 +20,8 @@ class Module:
     """Subclass it, set layers and states as attributes, and write `forward(self, x)` with operations on x.
 
     Calling it on an array traces, plans and runs: `net(x)` evaluates, `net(x, training=True)` trains batch statistics
-    and drops out. Setting an attribute is noticed: the next call plans again if the network became another one.
+    and drops out. Setting an attribute is noticed: the next call plans again if the network became another one. What
+    is changed inside a list, dict or array that is an attribute is not: set the attribute again.
     """
 
     def __init__(self) -> None:
@@ -57,12 +58,14 @@ class Module:
         Edits.advance()
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """(name, module) of the modules directly inside."""
+        """(name, module) of the modules directly inside, those in lists, tuples and dicts included."""
         for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", m) for i, m in enumerate(value) if isinstance(m, Module))
+            yield from _inside(name, value, Module)
+
+    def own_states(self) -> Iterator[tuple[str, State]]:
+        """(name, state) of the states directly inside."""
+        for name, value in vars(self).items():
+            yield from _inside(name, value, State)
 
     def modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """(path, module) of this module and all inside; a shared one appears under its first path only."""
@@ -85,10 +88,10 @@ class Module:
         """Path -> state of everything inside that outlives a run."""
         found: dict[str, State] = {}
         for prefix, module in self.modules():
-            for name, value in vars(module).items():
-                if isinstance(value, State) and value not in found.values():
-                    value.path = f"{prefix}.{name}" if prefix else name
-                    found[value.path] = value
+            for name, state in module.own_states():
+                if state not in found.values():
+                    state.path = f"{prefix}.{name}" if prefix else name
+                    found[state.path] = state
         for state in found.values():
             if state.pending:
                 state.initialize()
@@ -131,12 +134,17 @@ class Module:
     def edit(self) -> Iterator[dict[str, Array]]:
         """Writable arrays of all states, path -> array, for the length of a with block."""
         arrays = {path: s.storage.view() for path, s in self.states().items()}
+        Edits.open += 1
         try:
             yield arrays
         finally:
+            Edits.open -= 1
             for array in arrays.values():
                 array.flags.writeable = False
             Edits.advance()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_programs"}
 
     def load(self, arrays: dict[str, Array]) -> None:
         """Copies every array into the state of its path; all are checked before the first is copied.
@@ -172,13 +180,25 @@ class Module:
         return ""
 
 
+def _inside(name: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:
+    """(path, item) of every item of `kind` in an attribute: itself, or in lists, tuples and dicts however deep."""
+    if isinstance(value, kind):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _inside(f"{name}.{i}", item, kind)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _inside(f"{name}.{key}", item, kind)
+
+
 def _arguments(module: Module) -> Iterator[Any]:
+    for name, state in module.own_states():
+        yield name, id(state), state.trainable
     for name, value in vars(module).items():
-        if isinstance(value, Module) or name == "_programs":
+        if isinstance(value, Module | State) or name == "_programs":
             continue
-        if isinstance(value, State):
-            yield name, id(value), value.trainable
-        elif isinstance(value, list | tuple) and any(isinstance(v, Module) for v in value):
+        if isinstance(value, list | tuple | dict) and any(_inside(name, value, Module)):
             yield name, len(value)
         elif isinstance(value, np.ndarray):
             yield name, value.shape, value.tobytes()
@@ -196,4 +216,6 @@ def value_and_grad(net: Module, loss: Loss, watch: Sequence[str] = ()) -> ValueA
     """
     if not isinstance(net, Module):
         raise ConfigError(f"value_and_grad: needs a Module, got {type(net).__name__}")
+    if not callable(loss):
+        raise ConfigError(f"value_and_grad: needs a loss, a function of (outputs, targets), got {loss!r}")
     return ValueAndGrad(net.programs, loss, watch)

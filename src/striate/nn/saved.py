@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,8 @@ class GraphModule(Module):
             target.update(state, moved(value))
         return unnest(source.nest, [moved(v) for v in source.outputs.values()])
 
-    def states(self) -> dict[str, State]:
-        return self.by_path
-
-    def structure(self) -> tuple[Any, ...]:
-        states = tuple((path, id(s), s.trainable) for path, s in self.by_path.items())
-        return states, tuple(map(id, self.graphs.values()))
+    def own_states(self) -> Iterator[tuple[str, State]]:
+        yield from self.by_path.items()
 
 
 # ---- writing
@@ -84,6 +81,7 @@ def save(net: Module, path: str | os.PathLike[str], input_shape: Shape | None = 
             raise ConfigError("save: needs input_shape=(C, H, W) to trace the network, got none")
         net = GraphModule.of(net, input_shape)
     constants: dict[str, Array] = {}
+    net.states()  # gives every state its path in this network
     graphs = {mode: _graph_json(net.graphs[training], constants) for mode, training in MODES.items()}
     states = {p: dict(trainable=s.trainable, parameter=s.parameter) for p, s in net.states().items()}
     header = dict(version=VERSION, image=list(net.input_shape), states=states, graphs=graphs)
@@ -125,7 +123,7 @@ def _plain(p: Any) -> Any:
 
 def _nest_json(nest: Any) -> Any:
     if isinstance(nest, dict):
-        return {"dict": {k: _nest_json(v) for k, v in nest.items()}}
+        return {"dict": {str(k): _nest_json(v) for k, v in nest.items()}}
     if isinstance(nest, tuple | list):
         return {type(nest).__name__: [_nest_json(v) for v in nest]}
     return nest

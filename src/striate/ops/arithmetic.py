@@ -88,7 +88,7 @@ def _binary(op: Op, a: T, b: T, kernels: str) -> T:
         return (a if isinstance(a, Value) else b).graph.binary(op.name, a, b)
     rank = max(len(spec_of(op.name, a)), len(spec_of(op.name, b)))
     dtype = next((x.dtype for x in (a, b) if hasattr(x, "dtype")), np.float32)
-    a, b = (np.full((1,) * rank, x, dtype) if isinstance(x, int | float) else x for x in (a, b))
+    a, b = (np.full((1,) * rank, x, dtype) if isinstance(x, int | float | np.number) else x for x in (a, b))
     return run(op, (a, b), None, kernels)
 
 

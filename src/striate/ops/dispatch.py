@@ -76,6 +76,8 @@ def check_targets(who: str, targets: Any, bound: int) -> None:
 
 def spec_of(who: str, x: Any) -> tuple[int, ...]:
     """The shape of a Value, a State or anything NumPy can hold."""
+    if isinstance(x, Value):
+        return x.spec.shape
     return tuple(x.shape if hasattr(x, "shape") else as_array(who, x, "reference").shape)
 
 

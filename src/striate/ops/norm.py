@@ -97,5 +97,5 @@ def batch_norm(x: T, running_mean: T, running_var: T, weight: T = None, bias: T 
     if isinstance(x, Value):
         for running, batch in ((running_mean, mean), (running_var, unbiased)):
             if isinstance(running, State):
-                x.graph.update(running, lerp(x.graph.value_of(running), batch, weight_of_batch))
+                x.graph.update(running, lerp(x.graph.latest(running), batch, weight_of_batch))
     return run(scale_shift_op, (x, mean, var, weight, bias), epsilon, kernels)

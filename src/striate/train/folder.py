@@ -25,6 +25,12 @@ LOCK = ".lock"
 STRAY = re.compile(r"\.[a-z_]+(-\d+)?\.(csv|json|jsonl|png|safetensors)\.\w{8}")  # as striate.atomic names them
 
 
+# What every config.json has, and who reads it relies on.
+CONFIG: dict[str, Any] = {
+    "net": {"name": str}, "train": {"name": str, "classes": list}, "arguments": {"epochs": int}, "notes": dict,
+}
+
+
 class RunFolder:
     """A folder that this process alone writes to, until `close` or its death. Use it in a with block.
 
@@ -115,9 +121,20 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads((path / "config.json").read_text("utf-8"))
     except ValueError as error:
         raise FormatError(f"{path / 'config.json'}: is not JSON, {error}") from error
-    if not isinstance(config, dict):
-        raise FormatError(f"{path / 'config.json'}: needs a JSON object, got {type(config).__name__}")
-    return config
+    _need(path / "config.json", "the file", config, CONFIG)
+    result: dict[str, Any] = config
+    return result
+
+
+def _need(path: Path, where: str, found: Any, form: Any) -> None:
+    """Raises: FormatError unless `found` has the keys and kinds of `form`."""
+    kind = dict if isinstance(form, dict) else form
+    if not isinstance(found, kind):
+        raise FormatError(f"{path}: {where} must be a {kind.__name__}, got {type(found).__name__}")
+    for key, inner in form.items() if isinstance(form, dict) else ():
+        if key not in found:
+            raise FormatError(f"{path}: {where} must have {key!r}, got {', '.join(map(repr, found)) or 'nothing'}")
+        _need(path, key, found[key], inner)
 
 
 @contextlib.contextmanager
