@@ -2,8 +2,9 @@
 
     python benchmarks/conv_peak.py [--batch 8] [--rounds 15] [--json FILE]
 
-Each is a program of its own, fed with ordinary arrays; counted are all its calls (packing the filters included), not the
-copies of arrays in and out. Peak and layers are measured in turns: a layer's fraction is its median over the rounds.
+Each is a program of its own, fed with ordinary arrays; counted are all its calls (packing the filters included), not
+the copies of arrays in and out. Peak and layers are measured in turns, each program after a run that warms its memory:
+a layer's fraction is its median over the rounds, the best round in brackets.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ struct Args {
   const Tensor* t;
   const int64_t* i;
   const double* f;
-  char* scratch;  // 64-byte aligned, as many bytes as the kernel's scratch function asked for
+  char* scratch;    // 64-byte aligned, as many bytes as the kernel's scratch function asked for
   int32_t tensors;  // how many; a merged call holds a multiple of the signature's
 };
 
@@ -61,15 +61,17 @@ using KernelFn = void (*)(const Args&, Team&);
 
 // Block sizes of an instruction set: data, so that scratch can be computed for a set this machine cannot run.
 struct Blocking {
-  int32_t width;       // floats in a vector
-  int32_t mr, nr;      // rows and columns of the register tile
-  int32_t mc, kc;      // rows and depth of the packed block
+  int32_t width;   // floats in a vector
+  int32_t mr, nr;  // rows and columns of the register tile
+  int32_t mc, kc;  // rows and depth of the packed block
 };
 using ScratchFn = int64_t (*)(const Args&, int threads, const Blocking&);
 
 static inline int64_t rows_of(const Tensor& t) {  // pixels, or rows: all but the innermost axis in memory
-  return t.rank == 4 ? t.shape[0] * t.shape[2] * t.shape[3]
-       : t.rank == 3 ? t.shape[0] * t.shape[1] : t.rank == 2 ? t.shape[0] : 1;
+  return t.rank == 4   ? t.shape[0] * t.shape[2] * t.shape[3]
+         : t.rank == 3 ? t.shape[0] * t.shape[1]
+         : t.rank == 2 ? t.shape[0]
+                       : 1;
 }
 static inline int64_t cols_of(const Tensor& t) {  // the innermost axis in memory
   return t.rank == 4 || t.rank == 2 ? t.shape[1] : t.rank == 3 ? t.shape[2] : t.rank == 1 ? t.shape[0] : 1;

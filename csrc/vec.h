@@ -6,10 +6,14 @@ typedef int32_t vi __attribute__((vector_size(STRIATE_WIDTH * 4)));
 typedef uint32_t vu __attribute__((vector_size(STRIATE_WIDTH * 4)));
 static const int64_t WIDTH = STRIATE_WIDTH;
 
-static inline vf load(const float* p) { vf v; __builtin_memcpy(&v, p, sizeof v); return v; }
+static inline vf load(const float* p) {
+  vf v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
 static inline void store(float* p, vf v) { __builtin_memcpy(p, &v, sizeof v); }
 static inline vf set1(float x) { return x - vf{}; }
-static inline vf max(vf a, vf b) { return a > b ? a : b; }   // b where either is NaN
+static inline vf max(vf a, vf b) { return a > b ? a : b; }  // b where either is NaN
 static inline vf min(vf a, vf b) { return a < b ? a : b; }
 
 // The first n (0..WIDTH) floats; the rest are zero, and memory behind them is not touched.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,6 +254,7 @@ MISTAKES = [
     (["train", "--batch-size", "-1"], "'--batch-size': "),
     (["train", "--lr", "nan"], "lr must be a number from 0"),
     (["train", "--lr", "0"], "lr must be positive"),
+    (["train", "--warmup", "inf"], "warmup must be a number from 0"),
     (["train", "--momentum", "2"], "momentum must be a number from 0 to 1"),
     (["train", "--optimizer", "sdg"], "no optimizer named 'sdg'; did you mean 'sgd'?"),
     (["train", "--schedule", "linear"], "no schedule named 'linear'"),
@@ -282,6 +284,34 @@ def test_a_mistake_is_one_sentence_and_status_2(capsys, arguments, sentence):
     status, out, err = ask(capsys, *arguments)
     assert status == 2 and out == "" and sentence in err and "Traceback" not in err
     assert len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda config: config.clear(), "the file must have 'net', got nothing"),
+        (lambda config: config.update(net=5), "net must be a dict, got int"),
+        (lambda config: config.update(notes=[]), "notes must be a dict, got list"),
+        (lambda config: config["train"].pop("classes"), "train must have 'classes'"),
+    ],
+)
+def test_a_damaged_config_is_one_sentence(capsys, trained, tmp_path, change, sentence):
+    run = shutil.copytree(trained, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    change(config)
+    (run / "config.json").write_text(json.dumps(config))
+    for command in (["eval", run], ["train", "--resume", "--out", run]):
+        status, _, err = ask(capsys, *command)
+        assert status == 2 and sentence in err and "Traceback" not in err
+
+
+def test_a_damaged_setting_is_one_sentence(capsys, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["notes"]["command"]["epochs"] = "five"
+    (run / "config.json").write_text(json.dumps(config))
+    status, _, err = ask(capsys, "train", "--resume", "--out", run)
+    assert status == 2 and "epochs is no setting of a training, got 'five'" in err
 
 
 def test_mistakes_that_need_images(capsys, squares, trained):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option(
-    "--json", help="Print one JSON object on standard output, and all else on standard error.")]
+    "--json", metavar=" ", help="Print one JSON object on standard output, and all else on standard error.")]
 Threads = Annotated[int | None, typer.Option(
     metavar="N", help="How many threads compute. Default: one a physical core you may use.")]
 

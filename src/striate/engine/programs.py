@@ -109,8 +109,8 @@ class Programs:
             lost = [v for v in node.inputs if v is not None and isinstance(v.source, State) and v.source not in known]
             if lost:
                 raise ConfigError(
-                    f"net: a state of shape {lost[0].shape} is used that no attribute of the network leads to; keep its "
-                    "layer as an attribute, or in a list or dict that is one"
+                    f"net: a state of shape {lost[0].shape} is used that no attribute of the network leads to; keep "
+                    "its layer as an attribute, or in a list or dict that is one"
                 ).within(node.path, node.op.name)
 
     def _build(self, request: Request, batch: int) -> Program:
