@@ -58,7 +58,8 @@ def train(
         metavar="STEPS", min=0, show_default=False, help="A checkpoint each so many steps, besides each epoch's.")] = 0,
     threads: Threads = None,
     resume: Annotated[bool, typer.Option(
-        "--resume", metavar=" ", help="Go on with the run in --out, with the same settings and the same bits.")] = False,
+        "--resume", metavar=" ",
+        help="Go on with the run in --out, with the same settings and the same bits.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network and leave it, its learning curve and its confusion matrix in a folder.
