@@ -29,7 +29,7 @@ def made_of(row, rng, name, value, dtype):
         return rng.integers(0, row.given["logits"][1], value) if name == "targets" else np.array(rng.integers(0, 99))
     if getattr(row, "data", "normal") != "normal" and name in ("x", "logits"):
         return special(rng, value, row.data, dtype)
-    return numbers(rng, name, value, getattr(row, "op", "")).astype(np.float32).astype(dtype)
+    return np.asarray(numbers(rng, name, value, getattr(row, "op", "")).astype(np.float32).astype(dtype))
 
 
 def numbers(rng, name, shape, op):

@@ -1,0 +1,108 @@
+"""State: what outlives a run, and the counters by which programs notice that something was edited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from striate.errors import ConfigError, DtypeError
+from striate.kernels.contract import Shape
+
+Array = np.ndarray[Any, Any]
+
+
+class Edits:
+    """Process-wide counters: `count` of edits of states and Module attributes, `writes` of runs that wrote states."""
+
+    count = 0
+    writes = 0
+    open = 0  # `with net.edit()` blocks under way: states may change at any time
+
+    @classmethod
+    def advance(cls) -> None:
+        cls.count += 1
+
+
+class State:
+    """Something that outlives a run: a parameter, a statistic, an optimiser slot.
+
+    Its memory stays where it is for life; `array` is a read-only view of it. Change it by `assign`. With an
+    `initializer` (shape, seed, path) -> array it gets its first numbers when they are first needed: by then its path
+    in the network, which is part of the random key, is known.
+    """
+
+    def __init__(self, array: Array, *, trainable: bool, path: str = "",
+                 initializer: Callable[[Shape, int, str], Array] | None = None) -> None:
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        self.storage = aligned_copy(array)
+        self.initializer = initializer
+        self.pending = initializer is not None
+        self.parameter = trainable  # what it is
+        self.trainable = trainable  # whether gradients are computed for it now
+        self.path = path
+
+    def initialize(self, seed: int = 0) -> None:
+        """Draws the state anew from its initializer, keyed by (seed, path)."""
+        if self.initializer is not None:
+            self.pending = False
+            self.assign(self.initializer(self.shape, seed, self.path))
+
+    @property
+    def array(self) -> Array:
+        if self.pending and not self.path:
+            raise ConfigError(
+                "state: has no numbers yet, they are drawn with its path in the network; use the network once, or call "
+                "its initialize(seed)"
+            )
+        if self.pending:
+            self.initialize()
+        view: Array = self.storage.view()
+        view.flags.writeable = False
+        return view
+
+    shape = property(lambda self: self.storage.shape)
+    dtype = property(lambda self: self.storage.dtype)
+
+    def assign(self, array: Any) -> None:
+        """Copies `array` in; Raises: ConfigError if its shape is another one."""
+        new = np.asarray(array)
+        if new.shape != self.shape:
+            raise ConfigError(f"state {self.path}: needs an array of shape {self.shape}, got {new.shape}")
+        if new.dtype.kind not in "fiub":
+            raise DtypeError(f"state {self.path}: needs numbers, got dtype {new.dtype}")
+        self.pending = False
+        self.storage[...] = new
+        Edits.advance()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.array, dtype=dtype) if copy or dtype is not None else self.array
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> State:
+        twin = State(self.storage, trainable=self.trainable, path=self.path, initializer=self.initializer)
+        twin.parameter, twin.pending = self.parameter, self.pending
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (np.array(self.array), self.trainable, self.parameter, self.path)
+
+    def __repr__(self) -> str:
+        return f"State({self.path or 'unnamed'}, {self.shape}, {'trainable' if self.trainable else 'fixed'})"
+
+
+def _restored(array: Array, trainable: bool, parameter: bool, path: str) -> State:
+    state = State(array, trainable=trainable, path=path)
+    state.parameter = parameter
+    return state
+
+
+def aligned_copy(array: Array) -> Array:
+    """A C-contiguous copy of `array` that starts on a cache line."""
+    nbytes = max(array.nbytes, 1)
+    raw = np.zeros(nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    out: Array = raw[start : start + array.nbytes].view(array.dtype.newbyteorder("=")).reshape(array.shape)
+    out[...] = array
+    return out
