@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find src csrc -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# What an extra of the installed package asks for, without building the package again.
+extra = $$($(BIN)/python -c "from importlib.metadata import requires; \
+	print(*(r.split(';')[0].strip() for r in requires('striate') if \"'$(1)'\" in r or '\"$(1)\"' in r))")
 
 .PHONY: demo test check torch sanitize proofs bench wheel clean
 
@@ -21,7 +24,7 @@ check: $(VENV)/tested  ## format, lint, types, sizes and import order
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*.h csrc/*.cpp)
 
 torch: $(VENV)/tested  ## the case table and whole networks beside PyTorch
-	$(PIP) install '.[test-torch]'
+	$(PIP) install $(call extra,test-torch)
 	$(BIN)/python -m pytest -m torch
 
 sanitize:  ## the case table under AddressSanitizer and UndefinedBehaviorSanitizer, every buffer guarded
@@ -31,7 +34,7 @@ proofs: $(VENV)/tested  ## what takes minutes: many random problems, long runs, 
 	$(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/tested
-	$(PIP) install '.[bench]'
+	$(PIP) install $(call extra,bench)
 	$(BIN)/python benchmarks/conv_peak.py
 	$(BIN)/python benchmarks/lenet_inference.py
 	$(BIN)/python benchmarks/lenet_fashion.py
