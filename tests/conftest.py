@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from striate.kernels import native
@@ -19,3 +21,12 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     items[:] = items[:: config.getoption("--every")]
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # thousands of rows live to the end: without this each collection walks them all again
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
