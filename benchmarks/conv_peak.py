@@ -4,7 +4,7 @@
 
 Each is a program of its own, fed with ordinary arrays; counted are all its calls (packing the filters included), not
 the copies of arrays in and out. Peak and layers are measured in turns, each program after a run that warms its memory:
-a layer's fraction is its median over the rounds, the best round in brackets.
+a layer's fraction is its median over the rounds. (Not its best: a disturbed peak makes single fractions exceed 1.)
 """
 
 from __future__ import annotations
@@ -85,8 +85,7 @@ def measure(layer: tuple[int, int, int, int], batch: int, rounds: int, isa: str)
                 rates[kind].append(rate)
                 shares[kind].append(rate / peak)
     return {
-        kind: {"gflops": statistics.median(rates[kind]), "fraction": statistics.median(shares[kind]),
-               "best": max(shares[kind])}
+        kind: {"gflops": statistics.median(rates[kind]), "fraction": statistics.median(shares[kind])}
         for kind in found
     }
 
@@ -106,8 +105,8 @@ def main() -> None:
         c, o, size, kernel = layer
         name = f"{c} -> {o}, {size}, {kernel}x{kernel}"
         rows[name] = measure(layer, args.batch, args.rounds, isa)
-        cells = (f"{r['gflops']:8.1f} {r['fraction']:.3f} ({r['best']:.3f})" for r in rows[name].values())
-        print(f"{name:24s}" + "".join(f"{cell:>24s}" for cell in cells))
+        cells = (f"{r['gflops']:8.1f} {r['fraction']:.3f}" for r in rows[name].values())
+        print(f"{name:24s}" + "".join(f"{cell:>20s}" for cell in cells))
     means = {
         kind: math.exp(statistics.fmean(math.log(row[kind]["fraction"]) for row in rows.values())) for kind in BARS
     }
