@@ -85,7 +85,7 @@ def test_lowered(nr):
     k.nr = nr
     for number in range(40):
         at, (x, w, b, dy), (y, dx, _, _) = problem(number)
-        assert (lower.conv2d(k, x, w, b, **at, activation=0) == y).all(), number
+        assert (lower.conv2d(k, x, w, b, None, **at, activation=0) == y).all(), number
         assert (lower.conv2d_dx(k, dy, w, size=x.shape[2:], **at) == dx).all(), number
 
 
