@@ -1,6 +1,6 @@
 """Choose: each call gets its algorithm, packing becomes a call of its own, and neighbouring updates are merged.
 
-The choice is a function of (problem, instruction set, precision) alone: never of threads, clock or free memory.
+The choice is a function of problem and target alone: never of threads, clock or free memory.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from striate.engine.record import Recorder
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State
 from striate.kernels.lower import LOWERINGS
+from striate.kernels.target import Target
 
 
-def choose(tape: Tape, nr: int) -> Tape:
+def choose(tape: Tape, target: Target) -> Tape:
     """`tape` with every definition lowered to the kernels that compute it."""
-    k = Recorder(nr)
+    k = Recorder(target)
     at: dict[Storage, Storage] = {}  # storage of a lowered call's output -> the storage that holds it now
 
     def moved(b: Buffer | None) -> Buffer | None:

@@ -1,8 +1,8 @@
 """How a kernel that is a definition (conv2d) is computed by kernels that are algorithms (pack, then multiply).
 
 Each function has the parameters of the row it lowers and is written against a kernel set `k`, so the same lines serve
-an array at once (k = native) and a tape (k = recorder). `k.nr` is the panel width of the chosen instruction set. The
-choice of algorithm is a function of the problem, the instruction set and the precision alone.
+an array at once (k = native) and a tape (k = recorder). The choice of algorithm is a function of the problem and of
+`k.target` alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Kernels = Any  # a kernel set; the contract test, not the type checker, holds it
 
 def conv2d(k: Kernels, x: Any, w: Any, b: Any, r: Any, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
            activation: int) -> Any:
-    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.nr)
+    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
     y, *_ = k.conv2d_gemm(x, wp, b, r, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
                           dilation=dilation, groups=groups, activation=activation, moments=0)
     return y
@@ -24,7 +24,7 @@ def conv2d(k: Kernels, x: Any, w: Any, b: Any, r: Any, *, stride: Shape, padding
 
 def conv2d_moments(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, padding: Shape, dilation: Shape,
                    groups: int) -> Any:
-    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.nr)
+    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
     return k.conv2d_gemm(x, wp, b, None, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
                          dilation=dilation, groups=groups, activation=0, moments=1)
 
@@ -38,7 +38,7 @@ def conv2d_max_pool(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, paddin
 
 def conv2d_dx(k: Kernels, dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
               groups: int) -> Any:
-    wp = k.pack_filters(w, groups=groups, for_dx=1, stride=stride, dilation=dilation, nr=k.nr)
+    wp = k.pack_filters(w, groups=groups, for_dx=1, stride=stride, dilation=dilation, nr=k.target.nr)
     return k.conv2d_dx_gemm(dy, wp, in_channels=w.shape[1] * groups, size=size, kernel=w.shape[2:], stride=stride,
                             padding=padding, dilation=dilation, groups=groups)
 
