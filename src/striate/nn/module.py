@@ -115,9 +115,10 @@ class Module:
 
     @property
     def programs(self) -> Programs:
-        if vars(self).get("_programs") is None:
-            object.__setattr__(self, "_programs", Programs(self))
-        found: Programs = vars(self)["_programs"]
+        found: Programs | None = self.__dict__.get("_programs")
+        if found is None:
+            found = Programs(self)
+            object.__setattr__(self, "_programs", found)
         return found
 
     def graph(self, input_shape: Shape, *, training: bool = False, batch: int = 1) -> Graph:
