@@ -155,7 +155,7 @@ class Module:
 
         Raises: UnknownName, ConfigError for missing or surplus paths, ShapeError for another shape.
         """
-        states = self.states()
+        states = self._named_states()
         for path, array in arrays.items():
             if path not in states:
                 raise unknown_name("load", "state", path, states)
