@@ -54,7 +54,7 @@ class Programs:
         """The program of `request` for a batch size."""
         if self._seen != Edits.count:
             self._refresh()
-        key = (request, batch, native.default_isa(), native.get_threads())
+        key = (request, batch, native.default_isa(), native.get_threads(), native.get_precision())
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
@@ -117,9 +117,9 @@ class Programs:
         graph = self.graph(request, batch)
         isa, threads = native.default_isa(), native.get_threads()
         fused = fuse(graph)
-        nr = native.blocking(isa)["nr"]
+        target = native.target(isa, training=request.training)
         loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
-        tape = record(fused, nr, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
-        return Program(choose(tape, nr), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
+        tape = record(fused, target, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
+        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
 
 
