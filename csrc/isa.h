@@ -19,6 +19,7 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "gemm.h"
 #include "conv.h"
 #include "conv_dw.h"
+#include "winograd_dw.h"
 #include "elementwise.h"
 #include "broadcast.h"
 #include "sum_to.h"
