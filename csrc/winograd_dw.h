@@ -90,7 +90,7 @@ static void transform_tiles(const WinogradDwJob& job, int64_t first, int64_t beg
   const WinogradDwCut& cut = job.cut;
   for (int64_t t = begin, count; t < end; t += count) {
     const int64_t across = t % cut.across, down = t / cut.across;
-    count = least(least(STRIP, cut.across - across), end - t);
+    count = least(least(TILE_STRIP, cut.across - across), end - t);
     const Strip strip = {down / cut.down, down % cut.down, across, count};
     const int64_t at = (t - first) * NR, block = cut.slab * NR;
     transform_strip<InputPass<T>, TILE>(job.x, strip, block, cut.v_step, job.v + at);
