@@ -43,7 +43,7 @@ class Request:
         return hash(tuple(getattr(self, f.name) for f in fields(self)))
 
 
-At = tuple[int, str, int]  # batch size, instruction set, threads
+At = tuple[int, str, int, str]  # batch size, instruction set, threads, precision
 Latest = tuple[Request, At, Program]
 
 
@@ -67,7 +67,7 @@ class Programs:
         """The program of `request` for a batch size."""
         if self._seen != Edits.count:
             self._refresh()
-        at = (batch, native.default_isa(), native.get_threads())
+        at = (batch, native.default_isa(), native.get_threads(), native.get_precision())
         latest = self._latest
         if latest is not None and latest[0] is request and latest[1] == at:
             return latest[2]
@@ -142,9 +142,9 @@ class Programs:
         graph = self.graph(request, batch)
         isa, threads = native.default_isa(), native.get_threads()
         fused = fuse(graph)
-        nr = native.blocking(isa)["nr"]
+        target = native.target(isa, training=request.training)
         loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
-        tape = record(fused, nr, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
-        return Program(choose(tape, nr), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
+        tape = record(fused, target, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
+        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
 
 
