@@ -46,7 +46,7 @@ def programs(layer: tuple[int, int, int, int], batch: int, isa: str) -> dict[str
     w = State(rng.standard_normal((o, c, kernel, kernel)), trainable=True, path="w")
     at = dict(stride=(1, 1), padding=(kernel // 2,) * 4, dilation=(1, 1), groups=1)
     kinds = {
-        "forward": lambda k, x, dy, w: k.conv2d(x, w, None, activation=0, **at),
+        "forward": lambda k, x, dy, w: k.conv2d(x, w, None, None, activation=0, **at),
         "dx": lambda k, x, dy, w: k.conv2d_dx(dy, w, size=(size, size), **at),
         "dw": lambda k, x, dy, w: k.conv2d_dw(x, dy, kernel=(kernel, kernel), **at),
     }

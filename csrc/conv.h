@@ -20,6 +20,8 @@
 // clang-format off: each needs those before it.
 #include "im2col.h"
 #include "filters.h"
+#include "moments.h"
+#include "scratch_other.h"
 // clang-format on
 
 // Chunks of a small problem: with these, 16 threads still share it evenly. Large ones have up to four times as many.
@@ -196,7 +198,7 @@ struct Gradient {
 #include "depthwise.h"
 
 static Cut forward_cut(const Args& a, const Blocking& b) {
-  const Tensor &x = a.t[0], &y = a.t[3];
+  const Tensor &x = a.t[0], &y = a.t[4];
   const int64_t G = a.i[11], C = x.shape[1] / G, M = y.shape[0] * y.shape[2] * y.shape[3];
   const Map m = forward_map(x, y, a.i + 1, C);
   return cut_product(G, M, a.i[0] / G, m.KH * m.KW * C, !in_place(m), b);
@@ -209,19 +211,49 @@ static Cut gradient_cut(const Gradient& g, const Blocking& b) {
   return cut_product(g.G * g.phases(), M, g.C, depth, g.KH * g.KW > 1, b);
 }
 
+// y and its moments, as batch_moments takes them.
+static inline Args moments_args(const Args& a) { return {a.t + 4, nullptr, nullptr, a.scratch, 4}; }
+
 static int64_t conv2d_gemm_scratch(const Args& a, int threads, const Blocking& b) {
-  const int64_t G = a.i[11];
-  if (is_depthwise(G, a.t[0].shape[1], a.i[0])) return depthwise_bytes(G, a.i[1] * a.i[2]);
-  return threads * block_bytes(forward_cut(a, b));
+  const int64_t G = a.i[11], moments = a.i[13] ? batch_moments_scratch(moments_args(a), threads, b) : 0;
+  if (is_depthwise(G, a.t[0].shape[1], a.i[0])) return most(depthwise_bytes(G, a.i[1] * a.i[2]), moments);
+  return most(threads * block_bytes(forward_cut(a, b)), moments);
 }
 
+// y = activation(y + r)
+static void add_residual(const Tensor& y, const Tensor& r, int64_t activation, Team& team) {
+  const Grid g = grid_over(y, r);
+  for_chunks(team, g.chunks, [&](int64_t chunk) {
+    for (int64_t row = g.begin(chunk); row < g.end(chunk); row++) {
+      float* to = y.f32() + row * g.pitch(y);
+      const float* from = r.f32() + row * g.pitch(r);
+      over_columns(g.length(row), [&](int64_t c, auto m) {
+        const vf v = m.get(to + c) + m.get(from + c);
+        m.put(to + c, activation == RELU      ? max(vf{}, v)
+                      : activation == TANH    ? vtanh(v)
+                      : activation == SIGMOID ? vsigmoid(v)
+                                              : v);
+      });
+    }
+  });
+}
+
+static void multiply_filters(const Args& a, int64_t activation, Team& team);
+
 static void conv2d_gemm(const Args& a, Team& team) {
-  const Tensor &x = a.t[0], &wp = a.t[1], &b = a.t[2], &y = a.t[3];
+  const Tensor &r = a.t[3], &y = a.t[4];
+  multiply_filters(a, r ? int64_t(NONE) : a.i[12], team);
+  if (r) add_residual(y, r, a.i[12], team);
+  if (a.i[13]) batch_moments(moments_args(a), team);
+}
+
+static void multiply_filters(const Args& a, int64_t activation, Team& team) {
+  const Tensor &x = a.t[0], &wp = a.t[1], &b = a.t[2], &y = a.t[4];
   const int64_t O = a.i[0], G = a.i[11], C = x.shape[1] / G, OG = O / G, depth = a.i[1] * a.i[2] * C;
   const int64_t panel = depth * NR, panels = ceil_div(OG, NR);
   const Map in = forward_map(x, y, a.i + 1, C);
   const Job whole = {in,         wp.f32(), panel, depth, OG, y.f32(), y.ld,   y.shape[2],
-                     y.shape[3], 0,        0,     1,     1,  b.f32(), a.i[12]};
+                     y.shape[3], 0,        0,     1,     1,  b.f32(), activation};
   if (is_depthwise(G, x.shape[1], O)) return depthwise(whole, G, a.scratch, team);
   if (G == 1 && few_columns(in.N, in.KH * in.KW, C, O) && taps_adjoin(in)) {
     const AcrossCut cut = cut_across(whole);

@@ -111,7 +111,7 @@ def test_dtypes_are_refused():
         k.relu([1.0])
     with pytest.raises(ShapeError, match=r"C/groups = 3.*got 4"):
         rest = {name: value for name, value in PARAMS.items() if name != "kernel"}
-        k.conv2d(normal(1, 3, 8, 8), normal(2, 4, 3, 3), None, **rest)
+        k.conv2d(normal(1, 3, 8, 8), normal(2, 4, 3, 3), None, None, **rest)
 
 
 def test_threads_give_the_same_bits(isa):

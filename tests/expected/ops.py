@@ -22,9 +22,9 @@ def sides(padding, kernel=(1, 1), dilation=(1, 1)):
     return (*vertical, *horizontal)
 
 
-def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, flip=False, activation=0):
+def conv2d(x, w, b=None, r=None, *, stride=1, padding=0, dilation=1, groups=1, flip=False, activation=0):
     around = padding if np.shape(padding) == (4,) else sides(padding, w.shape[2:], both(dilation))
-    return windows.conv2d(x, windows.flip(w) if flip else w, b, stride=both(stride), padding=around,
+    return windows.conv2d(x, windows.flip(w) if flip else w, b, r, stride=both(stride), padding=around,
                           dilation=both(dilation), groups=groups, activation=activation)
 
 

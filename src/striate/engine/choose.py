@@ -28,17 +28,20 @@ def choose(tape: Tape, target: Target) -> Tape:
             k.calls.append(replace(call, inputs=inputs))
             continue
         k.section, k.path = call.section, call.path
-        result = LOWERINGS[call.row.name](k, *inputs, **call.params)
-        (output,) = (b for b in call.outputs if b is not None)
-        result.storage.name = output.name
-        at[output.storage] = result.storage
+        made = LOWERINGS[call.row.name](k, *inputs, **call.params)
+        for output, result in zip(call.outputs, made if isinstance(made, tuple) else (made,), strict=True):
+            if output is not None:
+                result.storage.name = output.name
+                at[output.storage] = result.storage
     chosen = Tape(
         inputs=tape.inputs,
         outputs={name: _sure(moved(b)) for name, b in tape.outputs.items()},
         updates=[(state, _sure(moved(b))) for state, b in tape.updates],
         states=tape.states,
     )
-    chosen.calls = _merged(k.calls) if tape.updates else _prelude_first(k.calls, tape)
+    chosen.calls = k.calls
+    chosen.prune()  # an algorithm's optional results that the definition's user did not want
+    chosen.calls = _merged(chosen.calls) if tape.updates else _prelude_first(chosen.calls, tape)
     return chosen
 
 

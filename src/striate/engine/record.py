@@ -94,7 +94,7 @@ class Recorder:
         )
         specs = row.shapes(*(None if b is None else b.spec for b in laid), **params)
         outputs = tuple(
-            self.buffer(self._stem(name), spec, dense=dense or name.rstrip("?") in DENSE)
+            None if spec is None else self.buffer(self._stem(name), spec, dense=dense or name.rstrip("?") in DENSE)
             for name, spec in zip(row.outputs, specs, strict=True)
         )
         self.calls.append(Call(row, laid, outputs, params, self.section, self.path))

@@ -2,7 +2,8 @@
 
 A kernel set has one attribute a row of the contract, with the row's tensors by position (None for an absent one) and
 its parameters by keyword: `k.max_pool(x, kernel=(2, 2), ...)`. It returns an array, or a tuple in the contract's order
-with every optional output in it. Arrays are logical (NCHW, OIHW); rank 4 results lie in memory as NHWC.
+with every optional output in it (None where its parameters ask for none). Arrays are logical (NCHW, OIHW); rank 4
+results lie in memory as NHWC.
 """
 
 from __future__ import annotations
@@ -149,7 +150,8 @@ def _run(k: Kernels, row: Row, *arrays: Array | None, **params: Any) -> Any:
     results = row.shapes(*_specs(row, arrays), **params)
     names = (*_names(row, arrays), *(name.rstrip("?") for name in row.outputs))
     inputs = [None if a is None else _laid_out(row, name, a) for name, a in zip(names, arrays, strict=False)]
-    outputs = [_empty(name, spec) for name, spec in zip(names[len(inputs):], results, strict=True)]
+    outputs = [None if spec is None else _empty(name, spec)
+               for name, spec in zip(names[len(inputs):], results, strict=True)]
     tensors = [None if a is None else _tensor(name, a) for name, a in zip(names, (*inputs, *outputs), strict=True)]
     finite = _native.call(k.isa, row.name, tensors, *encode(row, params), k.threads or get_threads())
     if not finite:
