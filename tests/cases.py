@@ -286,6 +286,10 @@ MOVES = [
     Case("pad", x=(2, 3, 4, 5), padding=1),
     Case("pad", x=(2, 3, 4, 5), padding=((1, 0), (2, 3)), value=-1.5),
     Case("pad", x=(0, 3, 4, 5), padding=(0, 2)),
+    Case("pad_channels", x=(2, 3, 4, 5), channels=2),
+    Case("pad_channels", x=(2, 8, 3, 1), channels=8),
+    Case("pad_channels", x=(2, 3, 4, 5), channels=0),
+    Case("pad_channels", x=(0, 3, 4, 5), channels=13),
     Case("flatten", x=(2, 3, 4, 5)),
     Case("flatten", x=(2, 8, 1, 1)),
     Case("flatten", x=(2, 1, 4, 5)),
@@ -343,6 +347,7 @@ ERRORS = [
     Case("slice", x=(2, 9), start=3, stop=10, error=ShapeError, match="0 <= start < stop <= 9"),
     Case("reshape", x=(2, 9), shape=(2, 5), error=ShapeError, match="must have 9 elements"),
     Case("pad", x=(2, 9), padding=1, error=ShapeError, match="x must have rank 4, got rank 2"),
+    Case("pad_channels", x=(2, 9), channels=1, error=ShapeError, match="x must have rank 4, got rank 2"),
     Case("pool2d", x=(2, 3, 4, 4), kernel_size=5, function=l2, error=ShapeError, match="must fit into the padded"),
 ]
 

@@ -109,6 +109,11 @@ def pad(x, padding, value=0.0):
     return y
 
 
+def pad_channels(x, channels):
+    return np.array([[*image, *np.zeros((channels, *image.shape[1:]))] for image in x]).reshape(
+        len(x), x.shape[1] + channels, *x.shape[2:])
+
+
 def flatten(x):
     return np.array([image.ravel() for image in x]).reshape(x.shape[0], x[:1].size if len(x) else
                                                             int(np.prod(x.shape[1:])))

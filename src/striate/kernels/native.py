@@ -2,7 +2,7 @@
 
 A kernel set has one attribute a row of the contract, with the row's tensors by position (None for an absent one) and
 its parameters by keyword: `k.max_pool(x, kernel=(2, 2), ...)`. It returns an array, or a tuple in the contract's order
-with every optional output in it (None where its parameters ask for none). Arrays are logical (NCHW, OIHW); rank 4
+with every optional output in it, None where its parameters ask for none. Arrays are logical (NCHW, OIHW); rank 4
 results lie in memory as NHWC.
 """
 
