@@ -19,10 +19,10 @@ from striate.ops.arguments import integer, number
 
 
 def evaluate(programs: Programs, x: Any, *, training: bool = False, watch: Sequence[str] = (),
-             seed: int = 0, step: int = 0) -> Any:
+             seed: int = 0, step: int = 0, tune: bool = False) -> Any:
     """net(x) for arrays; with watch= a pair (result, {name: array})."""
     array, names = images(x), watched_names(watch)
-    program = programs.get(Request(image_spec(array), training, watch=names), array.shape[0])
+    program = programs.get(Request(image_spec(array), training, watch=names, tune=tune), array.shape[0])
     results = program.run({"x": array} | counters(seed, step))
     watched = {name: results.pop(f"watch.{name}") for name in names}
     y = unnest(program.nest, list(results.values()))
@@ -89,17 +89,19 @@ class ValueAndGrad:
 class TrainingStep:
     """Calling it with (x, targets) runs forward, loss, backward and updates in one native call.
 
-    Returns {"loss": float, metric: float, ...}. Raises: NonFiniteError; then no state was changed.
+    Returns {"loss": float, metric: float, ...}. tune=True chooses algorithms by measuring them, once for a shape.
+    Raises: NonFiniteError; then no state was changed.
     """
 
-    def __init__(self, programs: Programs, loss: Loss, optimizer: Optimizer, metrics: Metrics | None = None) -> None:
-        self.programs, self.loss, self.optimizer = programs, loss, optimizer
+    def __init__(self, programs: Programs, loss: Loss, optimizer: Optimizer, metrics: Metrics | None = None, *,
+                 tune: bool = False) -> None:
+        self.programs, self.loss, self.optimizer, self.tune = programs, loss, optimizer, tune
         self.metrics = tuple((metrics or {}).items())
 
     def program(self, x: Array, targets: Array) -> Program:
         """The program that a call runs."""
         request = Request(image_spec(x), True, self.loss, _targets_spec(targets), self.metrics, outputs=False,
-                          optimizer=self.optimizer)
+                          optimizer=self.optimizer, tune=self.tune)
         return self.programs.get(request, x.shape[0])
 
     def __call__(self, x: Array, targets: Array, *, lr: float, step: int, seed: int = 0) -> dict[str, float]:
