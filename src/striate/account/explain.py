@@ -99,7 +99,7 @@ HELD = ("compute", "memory", "overhead")
 
 def explain(net: Module, image: Shape, batch: int = 1, *, training: bool = False, tune: bool = False,
             rounds: int = 5) -> Explanation:
-    """Runs `net` on random images, and says of each call what it took (the least of `rounds`) and why.
+    """Runs `net` on random images, and says of each call what it took (the median of `rounds`) and why.
 
     With training=True a step of SGD with learning rate 0; batch statistics move all the same.
     """
@@ -107,8 +107,9 @@ def explain(net: Module, image: Shape, batch: int = 1, *, training: bool = False
     profiles = _profiles(net, image, batch, training, tune, rounds)
     peak, copied = _native.peak_gflops(isa, threads, 0.2), _native.copy_gbs(threads, 0.2)
     target = native.target(isa, training=training, tuned=tuple(sorted(net.programs.tuned.items())) if tune else ())
-    least = [min(column, key=lambda c: c.ns) for column in zip(*(p.calls for p in profiles), strict=True)]
-    lines = tuple(_line(c, target, peak, copied) for c in least if c.ns)
+    columns = zip(*(p.calls for p in profiles), strict=True)
+    medians = [sorted(column, key=lambda c: c.ns)[rounds // 2] for column in columns]
+    lines = tuple(_line(c, target, peak, copied) for c in medians if c.ns)
     return Explanation(name_of(net), (batch, *image), training, isa, threads, target.precision, peak, copied, lines)
 
 
@@ -123,7 +124,7 @@ def _profiles(net: Module, image: Shape, batch: int, training: bool, tune: bool,
     y = main_output(net.graph(image, batch=batch).outputs)
     if len(y.shape) != 2:
         raise ConfigError(f"explain: training needs a network whose output is (N, classes), got {tuple(y.shape)}")
-    step = TrainingStep(net.programs, _loss, SGD(lr=0.0, momentum=0.9), tune=tune)
+    step = TrainingStep(net.programs, _loss, SGD(lr=0.1, momentum=0.9), tune=tune)
     targets = rng.integers(0, y.shape[1], batch)
     step(x, targets, lr=0.0, step=1)
     return [step.profile(x, targets, lr=0.0) for _ in range(rounds)]
