@@ -34,7 +34,7 @@ class Profile:
     def __init__(self, plan: Plan, times: Sequence[int], isa: str, threads: int) -> None:
         self.isa, self.threads = isa, threads
         self.calls = [
-            CallProfile(c.path, c.row.name, c.section, ns, _bytes(c), _flops(c), c)
+            CallProfile(c.path, c.row.name, c.section, ns, bytes_of(c), flops_of(c), c)
             for c, ns in zip(plan.tape.calls, times, strict=True)
         ]
 
@@ -57,16 +57,24 @@ def _rate(amount: int, ns: int) -> str:
     return f"{amount / ns:.2f}" if ns else "-"
 
 
-def _bytes(call: Call) -> int:
+def bytes_of(call: Call) -> int:
     return sum(b.storage.nbytes for b in (*call.inputs, *call.outputs) if b is not None)
 
 
-def _flops(call: Call) -> int:
+def flops_of(call: Call) -> int:
     """2 MACs of its definition for the matrix products, else one operation for each element of the largest tensor."""
     if call.problem is not None and call.row.name in PRODUCTS:
         return 2 * call.problem.macs
     return max((math.prod(b.shape) for b in (*call.inputs, *call.outputs) if b is not None), default=0)
 
 
+def estimated_ns(call: Call) -> float:
+    """Roughly what one thread takes from cache: 50 GFLOP/s, 10 GB/s; infinite where the operations are not known."""
+    heavy = call.row.algorithm or call.row.name.startswith(("conv", "linear", "callback"))
+    known = call.row.name in PACKING or (call.problem is not None and call.row.name in PRODUCTS)
+    return math.inf if heavy and not known else flops_of(call) / 50 + bytes_of(call) / 10
+
+
 # The kernels that multiply; what else a definition is lowered to packs, pools or sums.
 PRODUCTS = frozenset({"conv2d_gemm", "conv2d_dx_gemm", "conv2d_dw", "conv2d_winograd", "conv2d_dw_winograd"})
+PACKING = frozenset({"pack_filters", "winograd_filters"})
