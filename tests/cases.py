@@ -62,7 +62,7 @@ class Call:
     kernel: str
     given: dict[str, Any] = field(default_factory=dict)
 
-    def __init__(self, kernel: str, **given: Any) -> None:
+    def __init__(self, kernel: str, /, **given: Any) -> None:
         object.__setattr__(self, "kernel", kernel)
         object.__setattr__(self, "given", given)
 
@@ -353,6 +353,7 @@ ERRORS = [
 
 CASES = CONVOLUTION + POOLING + CALLBACKS + NORMALISATION + ELEMENTWISE + LOSSES + MOVES + FUSED
 
+WINOGRAD = ((3, 2), (3, 3), (3, 4), (5, 2), (5, 4))  # kernel and tile
 CALLS = [
     *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
       for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
@@ -363,6 +364,14 @@ CALLS = [
       for x, w, b, at in (((2, 4, 6, 5), (6, 2, 3, 2), None, SPREAD), ((3, 3, 9, 8), (17, 3, 3, 3), (17,), SAME),
                           ((5, 2, 8, 8), (6, 2, 3, 3), (6,), SAME), ((2, 8, 5, 7), (8, 1, 3, 3), None, DEPTHWISE),
                           ((1, 16, 3, 4), (33, 16, 1, 1), None, POINT), ((0, 3, 4, 4), (5, 3, 3, 3), (5,), SAME))),
+    *(Call("conv2d_dw_winograd", x=(n, c, 13 - kernel, wide), dy=(n, o, 17 - 2 * kernel, wide + 4 - kernel),
+           kernel=kernel, tile=tile, padding=(1, 2, 3 - kernel // 2, kernel // 2))
+      for kernel, tile in WINOGRAD for n, c, o, wide in ((2, 3, 5, 9), (1, 17, 9, 24), (0, 3, 4, 8))),
+    *(Call("conv2d_dw_winograd", x=(1, c, 4, 5), dy=(1, 41 - c, 4, 5), kernel=3, tile=4, padding=(1, 1, 1, 1))
+      for c in range(1, 41)),
+    *(Call("conv2d_dw_winograd", x=(n, 2, size, size), dy=(n, 2, size - 2, size - 2), kernel=3, tile=4,
+           padding=(0, 0, 0, 0)) for n in (1, 67) for size in (3, 5, 6, 10)),
+    Call("conv2d_dw_winograd", x=(7, 33, 28, 28), dy=(7, 65, 28, 28), kernel=3, tile=4, padding=(1, 1, 1, 1)),
     *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
     *(Call("fold_norm", w=w, b=b, mean=w[:1], var=w[:1], gamma=gamma, beta=beta, eps=1e-3)
       for w, b, gamma, beta in (((5, 3, 2, 2), (5,), (5,), (5,)), ((9, 3, 1, 1), None, (9,), (9,)),
