@@ -68,21 +68,28 @@ def fastest(p: Problem, target: Target, threads: int, arena: Arena) -> Algorithm
                 arena=arena)
         for a in tried
     ]
-    times: list[list[float]] = [[] for _ in tried]
+    found = medians(programs, feeds, SECONDS)
+    best = min(range(len(tried)), key=found.__getitem__)
+    return tried[best] if found[best] < GAIN * found[0] else tried[0]
+
+
+def medians(programs: list[Program], feeds: dict[str, Array], seconds: float) -> list[float]:
+    """Microseconds of each program, run in turns for so long but at least ROUNDS times.
+
+    Not the least: where the clock was read late, because another process had the core, a call seems to take no time.
+    """
+    times: list[list[float]] = [[] for _ in programs]
     for program in programs:
         program.run(feeds)  # the first run touches fresh memory and packs what is kept
     start = time.perf_counter()
-    while len(times[0]) < ROUNDS or time.perf_counter() - start < SECONDS:
+    while len(times[0]) < ROUNDS or time.perf_counter() - start < seconds:
         for program, found in zip(programs, times, strict=True):
-            found.append(_ns(program, feeds))
-    # not the least: where the clock was read late, because another program had the core, a call seems to take no time
-    medians = [statistics.median(found) for found in times]
-    best = min(range(len(tried)), key=medians.__getitem__)
-    return tried[best] if medians[best] < GAIN * medians[0] else tried[0]
+            found.append(_us(program, feeds))
+    return [statistics.median(found) for found in times]
 
 
-def _ns(program: Program, feeds: dict[str, Array]) -> float:
-    return sum(c.ns for c in program.profile(feeds).calls if c.kernel != "copy")
+def _us(program: Program, feeds: dict[str, Array]) -> float:
+    return sum(c.ns for c in program.profile(feeds).calls if c.kernel != "copy") / 1000
 
 
 def trial(p: Problem, target: Target) -> tuple[Tape, dict[str, Array]]:

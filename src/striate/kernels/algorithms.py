@@ -48,7 +48,7 @@ ALGORITHMS = (DIRECT, *(Algorithm(f"winograd_{tile}", tile) for tile in (2, 3, 4
 # (kind, side of the kernel) -> tiles there are kernels for, and of those the ones for precision "fast" alone
 FORWARD, DX, DW = "forward", "dx", "dw"
 TILES: dict[tuple[str, int], tuple[tuple[int, ...], tuple[int, ...]]] = {
-    (FORWARD, 3): ((2, 3, 4), (6,)), (DX, 3): ((2, 3, 4), (6,)), (DW, 3): ((2, 4), ()),
+    (FORWARD, 3): ((2, 3, 4), (6,)), (DX, 3): ((2, 3, 4), (6,)), (DW, 3): ((2, 3, 4), ()),
     (FORWARD, 5): ((2, 4), ()), (DX, 5): ((2,), (4,)), (DW, 5): ((2,), (4,)),
 }
 IN_INFERENCE_ONLY = (FORWARD, 5, 4)  # kind, kernel, tile
