@@ -52,7 +52,7 @@ def programs(layer: tuple[int, int, int, int], batch: int, isa: str) -> dict[str
     }
     found = {}
     for kind, call in kinds.items():
-        k = Recorder(native.target(isa, training=True))
+        k = Recorder(native.target(isa, "direct", training=True))
         inputs = {name: k.buffer(name, Spec(a.shape)) for name, a in arrays.items()}
         weight = k.buffer("w", Spec(w.shape), dense=True, source=w)
         # a training step packs the weights each time: an update that keeps w says that this is one

@@ -31,6 +31,7 @@ from striate.train.evaluation import main_output
 
 EXPLAINS = 0.4  # of a call's time: less than that and a roofline does not hold it back
 LAYER = 26  # columns
+SHOWN = 3  # predictions a call; all are in `predicted`
 HEADS = ("layer", "kernel", "algorithm", "us", "share", "GFLOP/s", "of peak", "GB/s", "held back by", "predicted us")
 
 
@@ -153,7 +154,8 @@ def _line(c: CallProfile, target: Target, peak: float, copied: float) -> Line:
 
 def _cells(line: Line, total: float) -> Sequence[str]:
     name = line.layer if len(line.layer) <= LAYER else f"...{line.layer[3 - LAYER:]}"
-    predicted = ", ".join(f"{a} {us:,.0f}" for a, us in line.predicted.items())
+    best = list(line.predicted.items())[:SHOWN]
+    predicted = ", ".join(f"{a.replace('winograd_', 'F')} {us:,.0f}" for a, us in best)
     why = f"{predicted} (measured)" if line.measured else predicted
     return (name, line.kernel, line.algorithm, f"{line.us:,.1f}", f"{line.us / max(total, 1e-9):.1%}",
             f"{line.gflops:.1f}", f"{line.peak_share:.0%}" if line.algorithm else "", f"{line.gbs:.1f}",
