@@ -28,6 +28,7 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "pool.h"
 #include "pool_grad.h"
 #include "norm.h"
+#include "norm_act.h"
 #include "loss.h"
 #include "shape.h"
 #include "random.h"

@@ -354,7 +354,28 @@ ERRORS = [
 CASES = CONVOLUTION + POOLING + CALLBACKS + NORMALISATION + ELEMENTWISE + LOSSES + MOVES + FUSED
 
 WINOGRAD = ((3, 2), (3, 3), (3, 4), (5, 2), (5, 4))  # kernel and tile
+
+
+def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call:
+    """A row of a fused normalisation; the bits of `at` say which optional tensors are absent."""
+    c = x[1:2]
+    given = dict(x=x, **{n: x for n in ("dy", "dz") if n in ROWS[kernel].inputs}, mean=c, var=c,
+                 gamma=None if at & 1 else c, beta=None if at & 2 else c)
+    last = {"norm_act": dict(r=None if at & 4 else x), "norm_act_sums": dict(y=None if at & 4 else x),
+            "norm_act_dx": dict(sum_dz=c, sum_dz_xhat=c, own=1 - (at >> 2 & 1))}[kernel]
+    return Call(kernel, **given, **last, eps=1e-3, activation=at >> 3 & 1, **more)
+
+
+# Many pixels and channels: several blocks, runs and strips of a reduction, with rows and columns left over.
+LARGE = ((3, 37, 40, 20), (5, 6, 90, 61), (131, 520, 1, 3), (70, 1030), (2, 16, 127, 65))
 CALLS = [
+    *(norm_call(kernel, (2, c, 3, 5), c % 16) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
+      for c in range(1, 41)),
+    *(norm_call(kernel, x, at) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
+      for x, at in (((0, 3, 4, 4), 0), ((0, 3, 4, 4), 12), ((9, 5), 8), ((1, 1, 1, 1), 12),
+                    *zip(LARGE, (8, 12, 4, 0, 8), strict=True))),
+    *(Call(kernel, x=x) for kernel in ("channel_sum", "batch_moments") for x in LARGE),
+    *(Call("scale_shift_sums", x=x, dy=x, mean=x[1:2], var=x[1:2], eps=1e-5) for x in LARGE),
     *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
       for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
     *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), r=(2, 3, 4, 4), **POINT, activation=a) for a in range(4)),

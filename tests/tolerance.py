@@ -18,6 +18,7 @@ EXACT = {"relu", "relu_grad", "clip", "clip_grad", "copy", "window", "concat", "
          "from_dense", "flip", "pack_filters", "max_pool", "count_correct", "check_finite"}
 ROUNDED_ONCE = {"add", "sub", "mul", "div", "scale", "dropout"}
 SUBTRACTED = {"scale_shift": ("mean",), "scale_shift_sums": ("mean",), "batch_moments_dx": ("mean",),
+              "norm_act": ("mean",), "norm_act_sums": ("mean",), "norm_act_dx": ("mean", "sum_dz", "sum_dz_xhat"),
               "fold_norm": ("mean",), "mse": ("target",), "mse_dx": ("target",), "sgd": ("lr",), "adam": ("lr",)}
 
 
