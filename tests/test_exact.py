@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def pair(values):
 def check(number, isa):
     at, arrays, wanted = problem(number)
     x, w, b, dy = (a.astype(np.float32) for a in arrays)
-    k = native.kernels(isa)
+    k = native.kernels(isa, precision="direct")
     found = (k.conv2d(x, w, b, None, **at, activation=0), k.conv2d_dx(dy, w, size=x.shape[2:], **at),
              k.conv2d_dw(x, dy, kernel=w.shape[2:], **at), k.channel_sum(dy))
     for name, y, other in zip(("y", "dx", "dw", "db"), found, wanted, strict=True):
@@ -68,7 +69,7 @@ def test_many_convolutions(first, isa):
 
 
 def test_linear(isa):
-    k, rng = native.kernels(isa), np.random.default_rng(0)
+    k, rng = native.kernels(isa, precision="direct"), np.random.default_rng(0)
     for n, c, o in rng.integers(1, 70, (60, 3)):
         x, w, b, dy = (rng.integers(-4, 5, shape) for shape in ((n, c), (o, c), (o,), (n, o)))
         xf, wf, bf, dyf = (a.astype(np.float32) for a in (x, w, b, dy))
@@ -82,7 +83,7 @@ def test_linear(isa):
 def test_lowered(nr):
     """Packing and multiplying panels is the convolution it stands for, whatever the width of the panels."""
     k = reference.kernels()
-    k.nr = nr
+    k.target = replace(k.target, nr=nr)
     for number in range(40):
         at, (x, w, b, dy), (y, dx, _, _) = problem(number)
         assert (lower.conv2d(k, x, w, b, None, **at, activation=0) == y).all(), number

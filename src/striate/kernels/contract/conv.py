@@ -8,7 +8,8 @@ from striate.errors import ShapeError
 from striate.kernels.contract.row import ROWS, Shape, Spec, checked, conv_size, need_pixels, need_rank, need_shape, row
 
 Results = tuple[Spec | None, ...]
-HALVING: dict[str, Any] = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), ceil=0)  # the pooling behind conv2d
+# The pooling of conv2d_max_pool.
+HALVING: dict[str, Any] = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), ceil=0)
 
 
 def _conv2d(x: Spec, w: Spec, b: Spec | None, r: Spec | None = None, *, stride: Shape, padding: Shape, dilation: Shape,
