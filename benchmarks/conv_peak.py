@@ -1,4 +1,4 @@
-"""conv2d forward, dX and dW on ResNet-50's stride-1 layers as a fraction of the FMA peak measured in the same run.
+"""The direct conv2d, forward, dX and dW, on ResNet-50's stride-1 layers as a fraction of the FMA peak of the same run.
 
     python benchmarks/conv_peak.py [--batch 8] [--rounds 15] [--json FILE]
 
@@ -32,7 +32,8 @@ def measure(layer: tuple[int, int, int, int], batch: int, rounds: int, isa: str)
     """Kind -> its median GFLOP/s and fraction of the peak."""
     c, o, size, kernel = layer
     flops = 2.0 * batch * c * o * size * size * kernel * kernel
-    found = programs(Layer.conv2d((batch, c, size, size), (o, c, kernel, kernel), padding=(kernel // 2,) * 4), isa)
+    found = programs(Layer.conv2d((batch, c, size, size), (o, c, kernel, kernel), padding=(kernel // 2,) * 4),
+                     isa, "direct")
     rates: dict[str, list[float]] = {kind: [] for kind in found}
     shares: dict[str, list[float]] = {kind: [] for kind in found}
     for turn in range(rounds + 2):

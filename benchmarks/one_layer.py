@@ -66,13 +66,13 @@ class Layer:
         }
 
 
-def programs(layer: Layer, isa: str) -> dict[str, tuple[Program, dict[str, Array]]]:
+def programs(layer: Layer, isa: str, precision: str = "default") -> dict[str, tuple[Program, dict[str, Array]]]:
     """Kind -> (program of one kernel and its packing, its inputs)."""
     arrays = layer.arrays()
     w = State(arrays.pop("w"), trainable=True, path="w")
     found = {}
     for kind, call in layer.calls().items():
-        k = Recorder(native.target(isa, training=True))
+        k = Recorder(native.target(isa, precision, training=True))
         inputs = {name: k.buffer(name, Spec(a.shape)) for name, a in arrays.items()}
         weight = k.buffer("w", Spec(w.shape), dense=True, source=w)
         # a training step packs the weights each time: an update that keeps w says that this is one

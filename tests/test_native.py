@@ -48,7 +48,7 @@ def at(offset, *shape, ld=0):
 
 
 def call(kernel, *tensors, ints=(), floats=()):
-    return (kernel, tensors, list(ints), list(floats), 0, 0, 0)
+    return (kernel, tensors, list(ints), list(floats), 0, 0, 0, False)
 
 
 # ---- tables
@@ -172,7 +172,7 @@ import numpy as np
 from striate.kernels import _native
 n = 1 << 20
 tensors = [(0, 0, (n,), 0, 0), (0, 4 * n, (n,), 0, 0)]
-calls = [("tanh", tensors, [], [], 0, 0, 0)] * 20_000
+calls = [("tanh", tensors, [], [], 0, 0, 0, False)] * 20_000
 program = _native.Program("baseline", 2, calls, tensors[:1], [], [8 * n], {update_from})
 block, x = _native.Block(8 * n), np.ones(n, np.float32)
 start = time.monotonic()
