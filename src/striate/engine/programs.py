@@ -34,6 +34,7 @@ class Request:
     outputs: bool = True  # whether the net's own outputs are results, or only loss and metrics
     watch: tuple[str, ...] = ()
     optimizer: Optimizer | None = None
+    memory_budget: int | None = None  # bytes that a run may need; None: as many as it likes
 
     def __hash__(self) -> int:
         return self._hash
@@ -145,6 +146,7 @@ class Programs:
         target = native.target(isa, training=request.training)
         loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
         tape = record(fused, target, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
-        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
+        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest,
+                       memory_budget=request.memory_budget)
 
 
