@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from striate.engine.advance import advanced
 from striate.engine.pack import ALIGN, Packed, Wanted, crest, pack, rounded
 from striate.engine.recompute import fitted
+from striate.engine.sketch import Sketch
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State, table
 from striate.kernels.contract import ROWS
@@ -83,8 +85,7 @@ def place(tape: Tape, scratch_bytes: ScratchBytes, check: bool = False, memory_b
     bench = _Bench(scratch_bytes, set(places))
     if memory_budget is not None:
         held = sum(s.nbytes for s in states) + constant_bytes
-        tape = fitted(tape, lambda t: crest(bench.laid(t).wanted), lambda t: bench.laid(t).packed().top,
-                      memory_budget, held)
+        tape = fitted(tape, partial(bench.sketch, tape), lambda t: bench.laid(t).packed().top, memory_budget, held)
     laid = bench.laid(tape)
     if check:
         laid = bench.apart(_with_nan_fills(laid.tape))
@@ -126,6 +127,9 @@ class _Bench:
         """`tape` with its updates where they were, or early if that needs less memory."""
         late, early = self._laid(tape), self._laid(advanced(tape))
         return early if crest(early.wanted) < crest(late.wanted) else late
+
+    def sketch(self, tape: Tape, ns: Callable[[Call], float]) -> Sketch:
+        return Sketch(self.laid(tape).tape, self._scratch, self.fixed, ns)
 
     def apart(self, tape: Tape) -> _Laid:
         """`tape` with every storage alive from beginning to end."""

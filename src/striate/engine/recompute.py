@@ -14,33 +14,32 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from striate.engine.profile import estimated_ns
+from striate.engine.sketch import Sketch
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.errors import LimitError
 
 SMALLEST = 1 / 2000  # of the memory needed: smaller values are not looked at
 SEGMENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 GRID = 8  # beginnings of a list that are tried before the best two are looked between
-SPARED = 32  # values that may be kept after all
 UNKNOWN_NS = 10.0  # for each byte of a result, where the work of a call is not known
 
-Bytes = Callable[[Tape], int]
 
-
-def fitted(tape: Tape, crest: Bytes, packed: Bytes, budget: int, held: int) -> Tape:
+def fitted(tape: Tape, sketch: Callable[[Callable[[Call], float]], Sketch], packed: Callable[[Tape], int], budget: int,
+           held: int) -> Tape:
     """`tape` with so much computed again that it fits: held + packed(tape) <= budget.
 
-    `crest` is a quick lower bound of `packed`. Raises: LimitError that says how much is missing.
+    `sketch` makes the tape's sketch. Raises: LimitError that says how much is missing.
     """
     least = packed(tape)
     if held + least <= budget:
         return tape
-    search = _Search(tape, crest)
+    search = _Search(tape, sketch(_ns))
     wanted = budget - held
-    for _ in range(4):  # each asks for less of the quick bound, by as much as packing came out above the budget
+    for _ in range(4):  # each asks for less of the sketch, by as much as packing came out above the budget
         again = recomputed(tape, search.chosen(wanted))
         need = packed(again)
         if held + need <= budget:
@@ -150,52 +149,47 @@ def _crossing(tape: Tape, segments: int) -> set[Storage]:
 class _Search:
     """The choices that were tried, with the bytes and the time of each."""
 
-    def __init__(self, tape: Tape, crest: Bytes) -> None:
-        self.tape, self.crest = tape, crest
-        droppable = _droppable(tape, crest(tape) * SMALLEST)
+    def __init__(self, tape: Tape, sketch: Sketch) -> None:
+        self.sketch = sketch
+        droppable = _droppable(tape, sketch.peak(())[0] * SMALLEST)
         kept = [_crossing(tape, n) if n > 1 else set() for n in SEGMENTS]
         self.orders = [[s for s in droppable if s not in k] for k in kept]
-        self.tried: dict[tuple[int, int], int] = {}
+        self.tried: dict[tuple[int, int], tuple[int, float]] = {}
 
     def chosen(self, wanted: int) -> list[Storage]:
-        """The cheapest values to drop so that the crest is at most `wanted`; if there are none, those that save most."""
+        """The cheapest values to drop so that the peak is at most `wanted`; if there are none, those that save most."""
         fitting = [(order, count) for order in range(len(self.orders))
                    if (count := self.shortest(order, wanted)) is not None]
         if not fitting:
             order, count = min(self.tried, key=lambda at: self.tried[at])
             return self.orders[order][:count]
-        best = min(fitting, key=lambda at: self.ns(self.orders[at[0]][: at[1]]))
-        return self.spared(self.orders[best[0]][: best[1]], wanted)
+        order, count = min(fitting, key=lambda at: self.peak(*at)[1])
+        return self.spared(self.orders[order][:count], wanted)
 
-    def bytes(self, order: int, count: int) -> int:
+    def peak(self, order: int, count: int) -> tuple[int, float]:
         if (order, count) not in self.tried:
-            self.tried[order, count] = self.crest(recomputed(self.tape, self.orders[order][:count]))
+            self.tried[order, count] = self.sketch.peak(self.orders[order][:count])
         return self.tried[order, count]
 
     def shortest(self, order: int, wanted: int) -> int | None:
         """The shortest beginning of an order that fits, as far as a grid and halving find it."""
         total = len(self.orders[order])
         grid = sorted({total * i // GRID for i in range(GRID + 1)})
-        count = next((n for n in grid if self.bytes(order, n) <= wanted), None)
+        count = next((n for n in grid if self.peak(order, n)[0] <= wanted), None)
         if count is None or count == 0:
             return count
         below = grid[grid.index(count) - 1]
         while count - below > 1:
             middle = (below + count) // 2
-            below, count = (below, middle) if self.bytes(order, middle) <= wanted else (middle, count)
+            below, count = (below, middle) if self.peak(order, middle)[0] <= wanted else (middle, count)
         return count
 
-    def ns(self, dropped: Sequence[Storage]) -> float:
-        """What all second calls take."""
-        first = len(self.tape.calls)
-        calls = recomputed(self.tape, dropped).calls
-        return sum(map(_ns, calls)) - sum(map(_ns, self.tape.calls)) if len(calls) > first else 0.0
-
-    def spared(self, dropped: Sequence[Storage], wanted: int) -> list[Storage]:
+    def spared(self, dropped: list[Storage], wanted: int) -> list[Storage]:
         """`dropped` without values, the dearest first, that may stay as well."""
-        needed = list(dropped)
-        for storage in needed[: -SPARED - 1 : -1]:
+        needed = dropped
+        for storage in dropped[::-1]:
             fewer = [s for s in needed if s is not storage]
-            if self.crest(recomputed(self.tape, fewer)) <= wanted:
+            bytes_, ns = self.sketch.peak(fewer)
+            if bytes_ <= wanted and ns <= self.sketch.peak(needed)[1]:
                 needed = fewer
         return needed
