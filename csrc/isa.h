@@ -18,6 +18,8 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "math.h"
 #include "gemm.h"
 #include "conv.h"
+#include "conv_forward.h"
+#include "conv_dx.h"
 #include "conv_dw.h"
 #include "elementwise.h"
 #include "broadcast.h"
