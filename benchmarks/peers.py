@@ -1,7 +1,8 @@
 """striate beside what users would pick instead: whole networks, inference and training, in one interleaved run.
 
     python benchmarks/peers.py [--quick] [--networks vgg16 ...] [--modes inference training] [--batches N ...]
-                               [--engines NAME ...] [--rounds 15] [--seconds 0.25] [--json FILE] [--out FOLDER] [--cache FOLDER]
+                               [--engines NAME ...] [--rounds 15] [--seconds 0.25] [--json FILE] [--out FOLDER]
+                               [--cache FOLDER]
     python benchmarks/peers.py --layers vgg16|resnet50
 
 Every engine lives in a process of its own, so that no thread pool or allocator disturbs another and each has a peak of

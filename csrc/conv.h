@@ -73,7 +73,7 @@ struct Job {
   int64_t activation;
   const float* r;  // added to y before the activation, or nullptr; r_ld floats a pixel
   int64_t r_ld;
-  Moments moments;  // of y; forward only, where the rows of a block adjoin
+  ConvMoments moments;  // of y; forward only, where the rows of a block adjoin
   int64_t channel;  // of y, that columns begin with
 };
 

@@ -36,7 +36,7 @@ struct Forward {
     return depthwise() ? line_chunks(in.N * in.OH) : most(cut(b).row_chunks, few() ? cut_lines(b).chunks() : 0);
   }
 
-  Job job(const Moments& moments) const {
+  Job job(const ConvMoments& moments) const {
     const Tensor &b = a.t[2], &r = a.t[3], &y = a.t[4];
     Job j{};
     j.in = in, j.wp = a.t[1].f32(), j.depth = taps * C, j.panel = j.depth * NR, j.columns = O / G;

@@ -10,8 +10,8 @@
 // steps. Where it does not, all threads transform a stage of units into one V, in L3, and share the panels: they meet
 // at a panel with neighbouring units, so u comes from memory once a stage.
 #pragma once
-#include "winograd_tiles.h"
 #include "winograd_output.h"
+#include "winograd_tiles.h"
 
 // Tiles of a unit at most, and bytes its V and M may take of an L2 of 512 KiB; bytes of a stage's V in L3.
 static const int64_t UNIT_TILES = 48, UNIT_BYTES = 320 << 10, STAGE_BYTES = 8 << 20;
@@ -20,10 +20,10 @@ static const int64_t MANY_UNITS = 32, TRANSFORM_CHANNELS = 64;
 
 // How the tiles are cut: a function of the problem and the block sizes alone.
 struct WinogradCut {
-  int64_t tiles, planes;                // T * T
-  int64_t unit, units, group;           // tiles of a unit; units of a chunk, where a thread owns its V
-  int64_t v_group, v_plane, m_plane;    // floats
-  int64_t stage;                        // units of a stage, 0 where a thread owns its V
+  int64_t tiles, planes;              // T * T
+  int64_t unit, units, group;         // tiles of a unit; units of a chunk, where a thread owns its V
+  int64_t v_group, v_plane, m_plane;  // floats
+  int64_t stage;                      // units of a stage, 0 where a thread owns its V
   int64_t v_floats() const { return planes * v_plane; }
   int64_t m_floats() const { return planes * m_plane; }
   int64_t chunks() const { return stage ? units : ceil_div(units, group); }  // that have moments of their own
@@ -64,8 +64,8 @@ struct Winograd {
   WinogradCut cut(const Blocking& b) const { return cut_tiles(tiling.tiles(), T * T, C, b); }
   Epilogue epilogue() const {
     const Tensor &y = a.t[4], &index = a.t[5];
-    return {a.t[2].f32(), a.t[3].f32(),  a.t[3].ld,  y.f32(), reinterpret_cast<uint8_t*>(index.data), y.ld,
-            index.ld,     y.shape[2], y.shape[3], a.i[7],  a.i[8] != 0};
+    return {a.t[2].f32(), a.t[3].f32(), a.t[3].ld, y.f32(),    reinterpret_cast<uint8_t*>(index.data), y.ld, index.ld,
+            y.shape[2],   y.shape[3],   a.i[7],    a.i[8] != 0};
   }
 };
 
@@ -107,8 +107,8 @@ static inline void multiply_group(int64_t rows, const float* a, const float* b, 
 
 // A unit's V, and the M of one panel.
 struct Unit {
-  int64_t first, count;  // tiles
-  int64_t chunk, before; // whose moments they join, and the pixels those hold already
+  int64_t first, count;   // tiles
+  int64_t chunk, before;  // whose moments they join, and the pixels those hold already
   Planes v;
   float* m;
 };
@@ -128,7 +128,7 @@ static void multiply_unit(const Winograd& w, const WinogradCut& cut, const Unit&
 
 template <int M, int T>
 static void finish_unit(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
-                        const Moments& moments) {
+                        const ConvMoments& moments) {
   const Epilogue e = w.epilogue();
   ChannelSums sums[NV] = {};
   OutputTile t{};
@@ -159,20 +159,24 @@ static void finish_unit(const Winograd& w, const WinogradCut& cut, const Unit& u
 
 template <int M, int T>
 static void winograd_panel(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
-                           const Moments& moments) {
+                           const ConvMoments& moments) {
   multiply_unit(w, cut, unit, panel);
   finish_unit<M, T>(w, cut, unit, panel, moments);
 }
 
 static Unit unit_of(const Winograd& w, const WinogradCut& cut, int64_t number, int64_t chunk, float* v, float* m) {
   const int64_t first = number * cut.unit, start = cut.first_tile(chunk);
-  return {first, least(cut.unit, cut.tiles - first), chunk,
-          w.tiling.pixels_before(first) - w.tiling.pixels_before(start), {v, cut.v_plane, cut.v_group}, m};
+  return {first,
+          least(cut.unit, cut.tiles - first),
+          chunk,
+          w.tiling.pixels_before(first) - w.tiling.pixels_before(start),
+          {v, cut.v_plane, cut.v_group},
+          m};
 }
 
 // Each thread takes whole units: V in its L2.
 template <int M, int T>
-static void winograd_units(const Winograd& w, const WinogradCut& cut, const Moments& moments, Team& team) {
+static void winograd_units(const Winograd& w, const WinogradCut& cut, const ConvMoments& moments, Team& team) {
   float* v = reinterpret_cast<float*>(w.a.scratch) + team.thread * (cut.v_floats() + cut.m_floats());
   for_chunks(team, cut.chunks(), [&](int64_t chunk) {
     const int64_t end = least((chunk + 1) * cut.group, cut.units);
@@ -186,7 +190,7 @@ static void winograd_units(const Winograd& w, const WinogradCut& cut, const Mome
 
 // All threads together, a stage at a time: V in L3.
 template <int M, int T>
-static void winograd_stages(const Winograd& w, const WinogradCut& cut, const Moments& moments, Team& team) {
+static void winograd_stages(const Winograd& w, const WinogradCut& cut, const ConvMoments& moments, Team& team) {
   float* v = reinterpret_cast<float*>(w.a.scratch);
   float* m = v + cut.stage * cut.v_floats() + team.thread * cut.m_floats();
   const int64_t pieces = ceil_div(w.C, TRANSFORM_CHANNELS);
@@ -198,9 +202,8 @@ static void winograd_stages(const Winograd& w, const WinogradCut& cut, const Mom
       const int64_t c = chunk % pieces * TRANSFORM_CHANNELS;
       transform_input<T, M>(w.in, w.tiling, u.first, u.count, c, least(c + TRANSFORM_CHANNELS, w.C), u.v);
     });
-    for_chunks(team, units * w.panels(BLOCKING), [&](int64_t chunk) {
-      winograd_panel<M, T>(w, cut, unit(chunk % units), chunk / units, moments);
-    });
+    for_chunks(team, units * w.panels(BLOCKING),
+               [&](int64_t chunk) { winograd_panel<M, T>(w, cut, unit(chunk % units), chunk / units, moments); });
   }
 }
 
@@ -208,7 +211,7 @@ template <int M, int K>
 static void winograd_tiles(const Winograd& w, Team& team) {
   const WinogradCut cut = w.cut(BLOCKING);
   char* behind = w.a.scratch + cut.work_floats(team.threads) * 4;
-  const Moments moments{reinterpret_cast<double*>(behind), w.a.i[9] ? w.O : 0};
+  const ConvMoments moments{reinterpret_cast<double*>(behind), w.a.i[9] ? w.O : 0};
   if (cut.stage) winograd_stages<M, M + K - 1>(w, cut, moments, team);
   else winograd_units<M, M + K - 1>(w, cut, moments, team);
   if (!moments) return;

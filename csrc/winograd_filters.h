@@ -29,7 +29,7 @@ static inline __attribute__((always_inline)) vd dot(const double (&row)[K], cons
 // One step of the depth: g[tap][NR] -> u[k * plane], NR floats of each of T * T planes.
 template <int T, int K>
 static void transform_filters(const double* g, float* u, int64_t plane) {
-  static constexpr Matrix<T, K> G = filter_matrix<T, K>();
+  static constexpr Coefficients<T, K> G = filter_matrix<T, K>();
   alignas(64) double half[K * T * NR];  // G g: [s][i][NR]
   for (int i = 0; i < T; i++)
     for (int s = 0; s < K; s++)

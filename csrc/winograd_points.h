@@ -11,8 +11,13 @@
 // bit, so there are none.
 #pragma once
 
+// Floats of a cache line, and at least so many as an odd number of lines: where planes lie that far apart, the same
+// place of all points falls into different sets of L1.
+static const int LINE = 16;
+static inline int64_t odd_lines(int64_t floats) { return (ceil_div(floats, LINE) | 1) * LINE; }
+
 template <int R, int S>
-struct Matrix {
+struct Coefficients {
   double at[R][S];
 };
 
@@ -37,8 +42,8 @@ struct Points<8> {
 };
 
 template <int T>
-constexpr Matrix<T, T> input_matrix() {
-  Matrix<T, T> b{};
+constexpr Coefficients<T, T> input_matrix() {
+  Coefficients<T, T> b{};
   for (int j = 0; j < T; j++) {
     int degree = 0;
     b.at[j][0] = 1;
@@ -52,8 +57,8 @@ constexpr Matrix<T, T> input_matrix() {
 }
 
 template <int T, int K>
-constexpr Matrix<T, K> filter_matrix() {
-  Matrix<T, K> g{};
+constexpr Coefficients<T, K> filter_matrix() {
+  Coefficients<T, K> g{};
   for (int j = 0; j < T - 1; j++) {
     double power = 1;
     for (int l = 0; l < T - 1; l++)
@@ -65,8 +70,8 @@ constexpr Matrix<T, K> filter_matrix() {
 }
 
 template <int M, int T>
-constexpr Matrix<M, T> output_matrix() {
-  Matrix<M, T> a{};
+constexpr Coefficients<M, T> output_matrix() {
+  Coefficients<M, T> a{};
   for (int j = 0; j < T - 1; j++) {
     double power = 1;
     for (int i = 0; i < M; i++, power *= Points<T>::at[j]) a.at[i][j] = power;
@@ -88,7 +93,7 @@ struct Pass {
 };
 
 template <int R, int S>
-constexpr bool twin_columns(const Matrix<R, S>& m, int s) {
+constexpr bool twin_columns(const Coefficients<R, S>& m, int s) {
   bool twins = s + 1 < S, odd = false;
   for (int r = 0; twins && r < R; r++) {
     twins = m.at[r][s + 1] == (r % 2 ? -m.at[r][s] : m.at[r][s]);
@@ -98,17 +103,31 @@ constexpr bool twin_columns(const Matrix<R, S>& m, int s) {
 }
 
 template <int R, int S>
-constexpr Matrix<S, R> transposed(const Matrix<R, S>& m) {
-  Matrix<S, R> t{};
+constexpr Coefficients<S, R> transposed(const Coefficients<R, S>& m) {
+  Coefficients<S, R> t{};
   for (int r = 0; r < R; r++)
     for (int s = 0; s < S; s++) t.at[s][r] = m.at[r][s];
   return t;
 }
 
+// The factor of a row's odd part: the last of its entries by which the others divide without rounding, if there is one.
 template <int R, int S>
-constexpr Pass<R, S> make_pass(const Matrix<R, S>& m) {
+constexpr double odd_factor(const Coefficients<R, S>& m, int r) {
+  double last = 0, factor = 0;
+  for (int s = 1; s < S; s += 2) {
+    if (m.at[r][s] == 0) continue;
+    bool exact = true;
+    for (int t = 1; t < S; t += 2) exact = exact && float(m.at[r][t] / m.at[r][s]) * m.at[r][s] == m.at[r][t];
+    last = m.at[r][s];
+    factor = exact ? last : factor;
+  }
+  return factor != 0 ? factor : last;
+}
+
+template <int R, int S>
+constexpr Pass<R, S> make_pass(const Coefficients<R, S>& m) {
   Pass<R, S> p{};
-  const Matrix<S, R> t = transposed(m);
+  const Coefficients<S, R> t = transposed(m);
   double rest[R][S] = {};
   for (int r = 0; r < R; r++)
     for (int s = 0; s < S; s++) rest[r][s] = m.at[r][s];
@@ -121,10 +140,9 @@ constexpr Pass<R, S> make_pass(const Matrix<R, S>& m) {
   for (int r = 0; r < R; r++)
     if (twin_columns(t, r)) {
       p.twin_rows[r] = true;
-      double last = 0;
-      for (int s = 1; s < S; s += 2) last = m.at[r][s] != 0 ? m.at[r][s] : last;
-      p.odd[r] = float(last);
-      for (int s = 0; s < S; s++) rest[r][s] = s % 2 ? 0 : m.at[r][s], rest[r + 1][s] = s % 2 ? m.at[r][s] / last : 0;
+      const double factor = odd_factor(m, r);
+      p.odd[r] = float(factor);
+      for (int s = 0; s < S; s++) rest[r][s] = s % 2 ? 0 : m.at[r][s], rest[r + 1][s] = s % 2 ? m.at[r][s] / factor : 0;
       r++;
     }
   for (int r = 0; r < R; r++)

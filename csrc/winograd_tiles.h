@@ -1,4 +1,5 @@
-// A stride-1 convolution seen as tiles of M x M outputs, and the input transform that every Winograd kernel begins with.
+// A stride-1 convolution seen as tiles of M x M outputs, and the input transform that every Winograd kernel begins
+// with.
 //
 //   x: a strip of T rows                      tmp, in L1                          V[T * T], a plane each
 //   [ | | | | | | | ]  -- B^T, down each -->  [ T rows x strip columns x 16 ] --> row i of tmp by B^T, at each tile:
@@ -11,8 +12,7 @@
 #include "lanes.h"
 #include "winograd_points.h"
 
-// Floats of a cache line, and tiles of a strip: 8 tiles of 6 x 6 need 13 KB of tmp.
-static const int LINE = 16;
+// Tiles of a strip: 8 of 6 x 6 need 13 KB of tmp.
 static const int64_t STRIP_TILES = 8;
 
 struct Place {
@@ -54,21 +54,19 @@ struct Planes {
 };
 
 static inline int64_t group_floats(int64_t C, int64_t mr) { return mr * round_up(C, LINE); }
-// Planes an odd number of lines apart: the T * T stores of a tile go to as many sets of L1.
-static inline int64_t odd_lines(int64_t floats) { return (ceil_div(floats, LINE) | 1) * LINE; }
 
 alignas(64) static const float NO_PIXEL[LINE] = {};
 
 // T rows of a strip, 16 channels; a row outside of the map is NO_PIXEL again and again.
 template <int T>
-struct Strip {
+struct InputRows {
   const float* row[T];
   int64_t step[T];
 };
 
 template <int T>
-static inline Strip<T> strip_of(const PaddedMap& in, int64_t image, int64_t h, int64_t c) {
-  Strip<T> s;
+static inline InputRows<T> strip_of(const PaddedMap& in, int64_t image, int64_t h, int64_t c) {
+  InputRows<T> s;
   for (int i = 0; i < T; i++) {
     const bool inside = h + i >= 0 && h + i < in.H;
     s.row[i] = inside ? in.x + (image * in.H + h + i) * in.W * in.ld + c : NO_PIXEL;
@@ -79,7 +77,7 @@ static inline Strip<T> strip_of(const PaddedMap& in, int64_t image, int64_t h, i
 
 // The pass down columns w .. w + count - 1 of a strip, tmp[i][column][16].
 template <int T, int VECTORS, class Access>
-static inline void pass_down(const Strip<T> s, int64_t w, int64_t count, float* tmp, int64_t width, Access m) {
+static inline void pass_down(const InputRows<T> s, int64_t w, int64_t count, float* tmp, int64_t width, Access m) {
   for (int64_t j = 0; j < count; j++) {
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++) {
@@ -122,7 +120,7 @@ static inline void pass_along(const float* tmp, int64_t width, int64_t tiles, Pl
 
 // `tiles` tiles of a strip whose first column is w, VECTORS vectors of channels from c on.
 template <int T, int M, int VECTORS, class Access>
-static inline void transform_strip(const Strip<T>& s, int64_t w, int64_t W, int64_t tiles, const Planes& to,
+static inline void transform_strip(const InputRows<T>& s, int64_t w, int64_t W, int64_t tiles, const Planes& to,
                                    int64_t slot, int64_t c, Access m) {
   alignas(64) float tmp[T * ((STRIP_TILES - 1) * M + T) * LINE];
   const int64_t width = (tiles - 1) * M + T;
@@ -137,10 +135,10 @@ static inline void transform_strip(const Strip<T>& s, int64_t w, int64_t W, int6
 template <int T, int M>
 static void transform_line(const PaddedMap& in, int64_t image, int64_t h, int64_t w, int64_t tiles, const Planes& to,
                            int64_t slot, int64_t c, int64_t end) {
-  Strip<T> s = strip_of<T>(in, image, h, c);
+  InputRows<T> s = strip_of<T>(in, image, h, c);
   if (end - c == LINE) return transform_strip<T, M, LINE / WIDTH>(s, w, in.W, tiles, to, slot, c, Whole{});
   over_columns(end - c, [&](int64_t j, auto m) {
-    Strip<T> part = s;
+    InputRows<T> part = s;
     for (int i = 0; i < T; i++) part.row[i] += j;
     transform_strip<T, M, 1>(part, w, in.W, tiles, to, slot, c + j, m);
   });

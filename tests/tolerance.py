@@ -19,6 +19,7 @@ EXACT = {"relu", "relu_grad", "clip", "clip_grad", "copy", "window", "concat", "
          "from_dense", "flip", "pack_filters", "max_pool", "count_correct", "check_finite"}
 ROUNDED_ONCE = {"add", "sub", "mul", "div", "scale", "dropout"}
 SUBTRACTED = {"scale_shift": ("mean",), "scale_shift_sums": ("mean",), "batch_moments_dx": ("mean",),
+              "norm_act": ("mean",), "norm_act_sums": ("mean",), "norm_act_dx": ("mean", "sum_dz", "sum_dz_xhat"),
               "fold_norm": ("mean",), "mse": ("target",), "mse_dx": ("target",), "sgd": ("lr",), "adam": ("lr",)}
 
 
@@ -122,6 +123,14 @@ def conv2d_winograd_bound(tensors, params, outputs):
     return [y + 8 * (params["activation"] > 1)]
 
 
+def conv2d_dw_winograd_bound(tensors, params, _):
+    """The rounding of one point reaches all taps: of each pair of channels the tap with the largest terms counts."""
+    kernel = (params["kernel"], params["kernel"])
+    size = k.conv2d_dw(*map(np.abs, tensors), kernel=kernel, stride=(1, 1), padding=params["padding"], dilation=(1, 1),
+                       groups=1)
+    return [16 * np.broadcast_to(size.max(axis=(2, 3), keepdims=True), size.shape)]
+
+
 OWN = {
     "winograd_filters": lambda t, p, ys: [np.abs(ys[0])],
     "conv2d_winograd": conv2d_winograd_bound,
@@ -139,4 +148,5 @@ OWN = {
     "cross_entropy": cross_entropy_bound,
     "cross_entropy_dx": cross_entropy_dx_bound,
     "batch_moments": batch_moments_bound,
+    "conv2d_dw_winograd": conv2d_dw_winograd_bound,
 }

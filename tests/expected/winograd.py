@@ -1,4 +1,4 @@
-"""What Winograd's kernels should give: filters as polynomials at points, and the convolution they stand for by loops."""
+"""What Winograd's kernels should give: filters as polynomials at points, and the convolution itself by loops."""
 
 from __future__ import annotations
 

@@ -20,8 +20,9 @@ class Module:
     """Subclass it, set layers and states as attributes, and write `forward(self, x)` with operations on x.
 
     Calling it on an array traces, plans and runs: `net(x)` evaluates, `net(x, training=True)` trains batch statistics
-    and drops out. Setting an attribute is noticed: the next call plans again if the network became another one. What
-    is changed inside a list, dict or array that is an attribute is not: set the attribute again.
+    and drops out; `tune=True` measures once which algorithm is the fastest for each layer. Setting an attribute is
+    noticed: the next call plans again if the network became another one. What is changed inside a list, dict or array
+    that is an attribute is not: set the attribute again.
     """
 
     def __init__(self) -> None:
@@ -32,10 +33,10 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: forward is not written")
 
     def __call__(self, x: Any, /, *, training: bool = False, watch: Sequence[str] = (), seed: int = 0,
-                 step: int = 0) -> Any:
+                 step: int = 0, tune: bool = False) -> Any:
         if isinstance(x, Value):
             return self._trace(x)
-        return evaluate(self.programs, x, training=training, watch=watch, seed=seed, step=step)
+        return evaluate(self.programs, x, training=training, watch=watch, seed=seed, step=step, tune=tune)
 
     def _trace(self, x: Value) -> Any:
         graph = x.graph

@@ -2,7 +2,7 @@
 
 T = m + K - 1 inputs a side make m outputs. The three matrices come from T - 1 finite points and infinity, by Toom and
 Cook's multiplication of polynomials: A^T holds powers of the points, G the same over the product of a point's
-distances to the others, a row of B^T the coefficients of the product of (x - p) over the other points.
+distances to the others, a row of B^T the coefficients of the product of (x - p) over the other points p.
 
 Ref: Lavin and Gray 2015, arXiv 1509.09308; differs: points that lose fewer digits (docs of csrc/winograd_points.h).
 """
@@ -18,22 +18,13 @@ from striate.kernels.reference.conv import exchanged, flip
 from striate.kernels.reference.elementwise import activated
 from striate.kernels.reference.norm import batch_moments
 from striate.kernels.reference.pool import max_pool
-
-POINTS = {4: (0, 1, -1), 5: (0, 1 / 2, -1, 3 / 2), 6: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2),
-          8: (0, 1, -1, 2, -2, 1 / 2, -1 / 2)}
+from striate.kernels.reference.winograd_dw import distances, input_matrix, powers
 
 
 def transforms(tile: int, kernel: int) -> tuple[Array, Array, Array]:
     """A^T (m, T), G (T, K) and B^T (T, T)."""
-    points = np.array(POINTS[tile + kernel - 1])
-    others = [np.delete(points, j) for j in range(len(points))]
-    distances = np.array([np.prod(p - rest) for p, rest in zip(points, others, strict=True)])
-
-    def powers(count: int) -> Array:  # the last row is the point at infinity
-        return np.vstack([np.vander(points, count, increasing=True), np.eye(count)[-1:]])
-
-    inputs = [np.append(np.poly(rest)[::-1], 0) for rest in others] + [np.poly(points)[::-1]]
-    return powers(tile).T, powers(kernel) / np.append(distances, 1)[:, None], np.array(inputs)
+    count = tile + kernel - 1
+    return powers(count, tile).T, powers(count, kernel) / distances(count)[:, None], input_matrix(count)
 
 
 def winograd_filters(w: Array, *, tile: int, for_dx: int, nr: int) -> Array:
