@@ -46,20 +46,20 @@ def programs(layer: tuple[int, int, int, int], batch: int, isa: str) -> dict[str
     w = State(rng.standard_normal((o, c, kernel, kernel)), trainable=True, path="w")
     at = dict(stride=(1, 1), padding=(kernel // 2,) * 4, dilation=(1, 1), groups=1)
     kinds = {
-        "forward": lambda k, x, dy, w: k.conv2d(x, w, None, activation=0, **at),
+        "forward": lambda k, x, dy, w: k.conv2d(x, w, None, None, activation=0, **at),
         "dx": lambda k, x, dy, w: k.conv2d_dx(dy, w, size=(size, size), **at),
         "dw": lambda k, x, dy, w: k.conv2d_dw(x, dy, kernel=(kernel, kernel), **at),
     }
     found = {}
     for kind, call in kinds.items():
-        k = Recorder(native.blocking(isa)["nr"])
+        k = Recorder(native.target(isa, training=True))
         inputs = {name: k.buffer(name, Spec(a.shape)) for name, a in arrays.items()}
         weight = k.buffer("w", Spec(w.shape), dense=True, source=w)
         # a training step packs the weights each time: an update that keeps w says that this is one
         result = call(k, inputs["x"], inputs["dy"], weight)
         tape = Tape(k.calls, [TapeInput(n, b, 0) for n, b in inputs.items()], {"y": result}, [(w, k.copy(weight))],
                     {w: weight})
-        program = Program(choose(tape, k.nr), isa=isa, threads=machine.THREADS)
+        program = Program(choose(tape, k.target), isa=isa, threads=machine.THREADS)
         found[kind] = program, arrays
     return found
 

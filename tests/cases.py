@@ -17,7 +17,7 @@ from striate import ops
 from striate.errors import ConfigError, DtypeError, ShapeError
 from striate.kernels.contract import ROWS
 
-TENSORS = {"conv2d": "x w b", "linear": "x w b", "batch_norm": "x running_mean running_var weight bias",
+TENSORS = {"conv2d": "x w b r", "linear": "x w b", "batch_norm": "x running_mean running_var weight bias",
            "add": "a b", "sub": "a b", "mul": "a b", "div": "a b", "concat": "values", "lerp": "old new",
            "conv2d_norm": "x w b mean var gamma beta", "linear_norm": "x w b mean var gamma beta",
            "cross_entropy": "logits targets weight", "count_correct": "logits targets", "mse_loss": "x target"}
@@ -286,6 +286,10 @@ MOVES = [
     Case("pad", x=(2, 3, 4, 5), padding=1),
     Case("pad", x=(2, 3, 4, 5), padding=((1, 0), (2, 3)), value=-1.5),
     Case("pad", x=(0, 3, 4, 5), padding=(0, 2)),
+    Case("pad_channels", x=(2, 3, 4, 5), channels=2),
+    Case("pad_channels", x=(2, 8, 3, 1), channels=8),
+    Case("pad_channels", x=(2, 3, 4, 5), channels=0),
+    Case("pad_channels", x=(0, 3, 4, 5), channels=13),
     Case("flatten", x=(2, 3, 4, 5)),
     Case("flatten", x=(2, 8, 1, 1)),
     Case("flatten", x=(2, 1, 4, 5)),
@@ -299,6 +303,8 @@ MOVES = [
 ]
 
 POINT = dict(stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1)
+SAME = dict(stride=(1, 1), padding=(1, 1, 1, 1), dilation=(1, 1), groups=1)
+DEPTHWISE = dict(SAME, groups=8)
 SPREAD = dict(stride=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2), groups=2)
 FUSED = [  # operations as `fuse` writes them, their parameters already in one form
     *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=(6,), **SPREAD, flip=False, activation=a) for a in range(4)),
@@ -341,15 +347,43 @@ ERRORS = [
     Case("slice", x=(2, 9), start=3, stop=10, error=ShapeError, match="0 <= start < stop <= 9"),
     Case("reshape", x=(2, 9), shape=(2, 5), error=ShapeError, match="must have 9 elements"),
     Case("pad", x=(2, 9), padding=1, error=ShapeError, match="x must have rank 4, got rank 2"),
+    Case("pad_channels", x=(2, 9), channels=1, error=ShapeError, match="x must have rank 4, got rank 2"),
     Case("pool2d", x=(2, 3, 4, 4), kernel_size=5, function=l2, error=ShapeError, match="must fit into the padded"),
 ]
 
 CASES = CONVOLUTION + POOLING + CALLBACKS + NORMALISATION + ELEMENTWISE + LOSSES + MOVES + FUSED
 
+
+
+def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call:
+    """A row of a fused normalisation; the bits of `at` say which optional tensors are absent."""
+    c = x[1:2]
+    given = dict(x=x, **{n: x for n in ("dy", "dz") if n in ROWS[kernel].inputs}, mean=c, var=c,
+                 gamma=None if at & 1 else c, beta=None if at & 2 else c)
+    last = {"norm_act": dict(r=None if at & 4 else x), "norm_act_sums": dict(y=None if at & 4 else x),
+            "norm_act_dx": dict(sum_dz=c, sum_dz_xhat=c, own=1 - (at >> 2 & 1))}[kernel]
+    return Call(kernel, **given, **last, eps=1e-3, activation=at >> 3 & 1, **more)
+
+
+# Many pixels and channels: several blocks, runs and strips of a reduction, with rows and columns left over.
+LARGE = ((3, 37, 40, 20), (5, 6, 90, 61), (131, 520, 1, 3), (70, 1030), (2, 16, 127, 65))
 CALLS = [
+    *(norm_call(kernel, (2, c, 3, 5), c % 16) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
+      for c in range(1, 41)),
+    *(norm_call(kernel, x, at) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
+      for x, at in (((0, 3, 4, 4), 0), ((0, 3, 4, 4), 12), ((9, 5), 8), ((1, 1, 1, 1), 12),
+                    *zip(LARGE, (8, 12, 4, 0, 8), strict=True))),
+    *(Call(kernel, x=x) for kernel in ("channel_sum", "batch_moments") for x in LARGE),
+    *(Call("scale_shift_sums", x=x, dy=x, mean=x[1:2], var=x[1:2], eps=1e-5) for x in LARGE),
     *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
       for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
-    *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), **POINT, activation=a) for a in range(4)),
+    *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), r=(2, 3, 4, 4), **POINT, activation=a) for a in range(4)),
+    *(Call("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, r=(2, 6, 3, 6), **SPREAD, activation=a) for a in (0, 1)),
+    *(Call(name, x=x, w=w, b=b, **at, **rest)
+      for name, rest in (("conv2d_moments", {}), *(("conv2d_max_pool", dict(activation=a)) for a in (0, 1)))
+      for x, w, b, at in (((2, 4, 6, 5), (6, 2, 3, 2), None, SPREAD), ((3, 3, 9, 8), (17, 3, 3, 3), (17,), SAME),
+                          ((5, 2, 8, 8), (6, 2, 3, 3), (6,), SAME), ((2, 8, 5, 7), (8, 1, 3, 3), None, DEPTHWISE),
+                          ((1, 16, 3, 4), (33, 16, 1, 1), None, POINT), ((0, 3, 4, 4), (5, 3, 3, 3), (5,), SAME))),
     *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
     *(Call("fold_norm", w=w, b=b, mean=w[:1], var=w[:1], gamma=gamma, beta=beta, eps=1e-3)
       for w, b, gamma, beta in (((5, 3, 2, 2), (5,), (5,), (5,)), ((9, 3, 1, 1), None, (9,), (9,)),

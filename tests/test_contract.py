@@ -12,7 +12,7 @@ import pytest
 from arrays import arrays_of, plain
 from cases import CALLS, CASES, ERRORS, public_operations
 from play import Playback, spied
-from striate.errors import NonFiniteError
+from striate.errors import ConfigError, NonFiniteError, ShapeError
 from striate.graph import OPS
 from striate.kernels import native, reference
 from striate.kernels.contract import ROWS
@@ -88,3 +88,11 @@ def test_fill_nan(isa):
         x = np.ones((2, 3, 4, 5), np.float32)
         k.fill_nan(x)
         assert np.isnan(x).all()
+
+
+def test_norm_act_knows_relu_only():
+    x, c = np.zeros((2, 3), np.float32), np.ones(3, np.float32)
+    with pytest.raises(ConfigError, match=r"norm_act: activation must be 0 \(none\) or 1 \(relu\), got 2"):
+        native.kernels().norm_act(x, c, c, None, None, None, eps=0.1, activation=2)
+    with pytest.raises(ShapeError, match="norm_act: r must have shape that of x"):
+        native.kernels().norm_act(x, c, c, None, None, x[:1], eps=0.1, activation=1)

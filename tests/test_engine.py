@@ -54,12 +54,12 @@ def test_program_equals_its_tape_played_by_the_reference(name, check, isa, monke
     net = build()
     x, targets = batch(image, classes)
     graph = trace(net, Spec(x.shape), training=True, loss=loss, targets=Spec(targets.shape, "int64"))
-    nr = native.blocking(isa)["nr"]
+    target = native.target(isa, training=True)
     fused = fuse(graph)
-    tape = record(fused, nr, loss=fused.outputs["loss"], gradients=True, optimizer=SGD(0.1, momentum=0.9))
+    tape = record(fused, target, loss=fused.outputs["loss"], gradients=True, optimizer=SGD(0.1, momentum=0.9))
     feeds = {"x": x, "targets": targets, "lr": np.float32(0.1), "step": np.int64(3), "seed": np.int64(7)}
     wanted = tape.play(reference.kernels(), feeds)
-    got = Program(choose(tape, nr), isa=isa, threads=2).run(feeds)
+    got = Program(choose(tape, target), isa=isa, threads=2).run(feeds)
     for key, value in got.items():
         close(value, wanted[key])
     for path, state in net.states().items():
@@ -74,7 +74,7 @@ def test_inference_program_equals_the_unfused_reference(name):
     step = TrainingStep(net.programs, loss, SGD(0.05))
     for i in range(3):  # statistics and weights away from their first values
         step(x, targets, lr=0.05, step=i + 1)
-    tape = record(trace(net, Spec(x.shape)), 8)
+    tape = record(trace(net, Spec(x.shape)), reference.TARGET)
     wanted = tape.play(reference.kernels(), {"x": x}, dtype="float64")
     got = nn.module.evaluate(net.programs, x)
     flat = [got] if isinstance(got, np.ndarray) else [got["logits"], *got["aux"]]
@@ -87,7 +87,7 @@ def test_gradients_and_updates_are_those_of_float64(optimizer):
     net = Tiny().initialize(1)
     x, targets = batch((3, 8, 8), 5)
     graph = trace(net, Spec(x.shape), training=True, loss=ops.cross_entropy, targets=Spec(targets.shape, "int64"))
-    tape = record(graph, 8, loss=graph.outputs["loss"], gradients=True, optimizer=optimizer)
+    tape = record(graph, reference.TARGET, loss=graph.outputs["loss"], gradients=True, optimizer=optimizer)
     feeds = {"x": x.astype(np.float64), "targets": targets, "lr": np.float64(0.1), "step": np.int64(1)}
     wanted = tape.play(reference.kernels(), feeds, dtype="float64")
     value, grads = nn.value_and_grad(Tiny().initialize(1), ops.cross_entropy)(x, targets)
@@ -104,7 +104,7 @@ def test_gradient_of_a_whole_network_by_central_difference():
     net = Branches().initialize(2)
     x, targets = batch((4, 8, 8), 3)
     graph = trace(net, Spec(x.shape), training=True, loss=aux_loss, targets=Spec(targets.shape, "int64"))
-    tape = record(graph, 8, loss=graph.outputs["loss"], gradients=True)
+    tape = record(graph, reference.TARGET, loss=graph.outputs["loss"], gradients=True)
     rng = np.random.default_rng(5)
     direction = {p: rng.standard_normal(s.shape) for p, s in net.states().items()}
     at = {p: s.array.astype(np.float64) for p, s in net.states().items()}
@@ -242,7 +242,8 @@ def test_a_callback_runs_inside_the_program_and_its_error_comes_out():
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Pool2d(2, pnorm, slope), nn.Flatten(), nn.Linear(4 * 9, 3)).initialize(4)
     x, targets = batch((1, 8, 8), 3)
     value, grads = st.value_and_grad(net, ops.cross_entropy)(x, targets)
-    tape = record(trace(net, Spec(x.shape), training=True, loss=ops.cross_entropy, targets=Spec((6,), "int64")), 8)
+    graph = trace(net, Spec(x.shape), training=True, loss=ops.cross_entropy, targets=Spec((6,), "int64"))
+    tape = record(graph, reference.TARGET)
     wanted = tape.play(reference.kernels(), {"x": x, "targets": targets})
     assert value == pytest.approx(float(wanted["loss"]), rel=1e-5) and grads["0.weight"].any()
     failing = nn.Sequential(nn.Pool2d(2, lambda w: 1 / 0 if w.any() else w.max(-1)))
@@ -335,7 +336,7 @@ def test_updates_read_the_old_values_and_so_do_results():
     graph.update(a, graph.value_of(b))
     graph.update(b, graph.value_of(a))
     graph.outputs = {"old": graph.value_of(a)}
-    got = Program(record(graph, 8), isa=native.default_isa(), threads=1).run({})
+    got = Program(record(graph, reference.TARGET), isa=native.default_isa(), threads=1).run({})
     assert (got["old"][0], a.array[0], b.array[0]) == (1, 2, 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def problem(number):
     at = dict(stride=pair(draw(1, 3, 2)), padding=pair(padding), dilation=pair(dilation), groups=groups)
     x = draw(-4, 4, (int(draw(0, 3)), c, *size))
     w, b = draw(-4, 4, (o, c // groups, *kernel)), draw(-9, 9, o)
-    y = exact.conv2d(x, w, b, **at, activation=0)
+    y = exact.conv2d(x, w, b, None, **at, activation=0)
     dy = draw(-4, 4, y.shape)
     back = exact.conv2d_dx(dy, w, size=pair(size), **at), exact.conv2d_dw(x, dy, kernel=pair(kernel), **at)
     return at, (x, w, b, dy), (y, *back, exact.channel_sum(dy))
@@ -45,8 +46,8 @@ def pair(values):
 def check(number, isa):
     at, arrays, wanted = problem(number)
     x, w, b, dy = (a.astype(np.float32) for a in arrays)
-    k = native.kernels(isa)
-    found = (k.conv2d(x, w, b, **at, activation=0), k.conv2d_dx(dy, w, size=x.shape[2:], **at),
+    k = native.kernels(isa, precision="direct")
+    found = (k.conv2d(x, w, b, None, **at, activation=0), k.conv2d_dx(dy, w, size=x.shape[2:], **at),
              k.conv2d_dw(x, dy, kernel=w.shape[2:], **at), k.channel_sum(dy))
     for name, y, other in zip(("y", "dx", "dw", "db"), found, wanted, strict=True):
         what = f"{name} of problem {number}: x {x.shape}, w {w.shape}, {at}"
@@ -68,7 +69,7 @@ def test_many_convolutions(first, isa):
 
 
 def test_linear(isa):
-    k, rng = native.kernels(isa), np.random.default_rng(0)
+    k, rng = native.kernels(isa, precision="direct"), np.random.default_rng(0)
     for n, c, o in rng.integers(1, 70, (60, 3)):
         x, w, b, dy = (rng.integers(-4, 5, shape) for shape in ((n, c), (o, c), (o,), (n, o)))
         xf, wf, bf, dyf = (a.astype(np.float32) for a in (x, w, b, dy))
@@ -82,10 +83,10 @@ def test_linear(isa):
 def test_lowered(nr):
     """Packing and multiplying panels is the convolution it stands for, whatever the width of the panels."""
     k = reference.kernels()
-    k.nr = nr
+    k.target = replace(k.target, nr=nr)
     for number in range(40):
         at, (x, w, b, dy), (y, dx, _, _) = problem(number)
-        assert (lower.conv2d(k, x, w, b, **at, activation=0) == y).all(), number
+        assert (lower.conv2d(k, x, w, b, None, **at, activation=0) == y).all(), number
         assert (lower.conv2d_dx(k, dy, w, size=x.shape[2:], **at) == dx).all(), number
 
 

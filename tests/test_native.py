@@ -48,7 +48,7 @@ def at(offset, *shape, ld=0):
 
 
 def call(kernel, *tensors, ints=(), floats=()):
-    return (kernel, tensors, list(ints), list(floats), 0, 0, 0)
+    return (kernel, tensors, list(ints), list(floats), 0, 0, 0, False)
 
 
 # ---- tables
@@ -111,7 +111,7 @@ def test_dtypes_are_refused():
         k.relu([1.0])
     with pytest.raises(ShapeError, match=r"C/groups = 3.*got 4"):
         rest = {name: value for name, value in PARAMS.items() if name != "kernel"}
-        k.conv2d(normal(1, 3, 8, 8), normal(2, 4, 3, 3), None, **rest)
+        k.conv2d(normal(1, 3, 8, 8), normal(2, 4, 3, 3), None, None, **rest)
 
 
 def test_threads_give_the_same_bits(isa):
@@ -172,7 +172,7 @@ import numpy as np
 from striate.kernels import _native
 n = 1 << 20
 tensors = [(0, 0, (n,), 0, 0), (0, 4 * n, (n,), 0, 0)]
-calls = [("tanh", tensors, [], [], 0, 0, 0)] * 20_000
+calls = [("tanh", tensors, [], [], 0, 0, 0, False)] * 20_000
 program = _native.Program("baseline", 2, calls, tensors[:1], [], [8 * n], {update_from})
 block, x = _native.Block(8 * n), np.ones(n, np.float32)
 start = time.monotonic()

@@ -44,6 +44,7 @@ def pad(F, x, padding, value=0.0):
 
 THEIRS = {
     "conv2d": conv2d, "batch_norm": batch_norm, "clip": clip, "pad": pad,
+    "pad_channels": lambda F, x, channels: F.pad(x, (0, 0, 0, 0, 0, channels)),
     "linear": lambda F, x, w, b=None: F.linear(x, w, b),
     "max_pool2d": lambda F, x, kernel_size, **o: F.max_pool2d(x, kernel_size, **o),
     "avg_pool2d": lambda F, x, kernel_size, **o: F.avg_pool2d(x, kernel_size, **o),

@@ -18,6 +18,7 @@ EXACT = {"relu", "relu_grad", "clip", "clip_grad", "copy", "window", "concat", "
          "from_dense", "flip", "pack_filters", "max_pool", "count_correct", "check_finite"}
 ROUNDED_ONCE = {"add", "sub", "mul", "div", "scale", "dropout"}
 SUBTRACTED = {"scale_shift": ("mean",), "scale_shift_sums": ("mean",), "batch_moments_dx": ("mean",),
+              "norm_act": ("mean",), "norm_act_sums": ("mean",), "norm_act_dx": ("mean", "sum_dz", "sum_dz_xhat"),
               "fold_norm": ("mean",), "mse": ("target",), "mse_dx": ("target",), "sgd": ("lr",), "adam": ("lr",)}
 
 
@@ -87,7 +88,22 @@ def batch_moments_bound(tensors, *_):
     return [4 * mean, 4 * total / n, 4 * total / max(n - 1, 1)]
 
 
+def conv2d_moments_bound(tensors, params, _):
+    """Twice that of batch_moments on the largest y there can be: its rounding, and the convolution's before it."""
+    sizes = [None if t is None else np.abs(t) for t in tensors]
+    y = k.conv2d(*sizes, None, **params, activation=0)
+    return [4 * y, *(2 * m for m in batch_moments_bound([y]))]
+
+
+def conv2d_max_pool_bound(tensors, params, outputs):
+    sizes = [None if t is None else np.abs(t) for t in tensors]
+    y = k.conv2d_max_pool(*sizes, **{**params, "activation": 0})[0]
+    return [4 * y, np.zeros_like(outputs[1], np.float64)]
+
+
 OWN = {
+    "conv2d_moments": conv2d_moments_bound,
+    "conv2d_max_pool": conv2d_max_pool_bound,
     "tanh": lambda t, p, ys: [8 * np.abs(y) for y in ys],
     "sigmoid": lambda t, p, ys: [8 * np.abs(y) for y in ys],
     "tanh_grad": lambda t, p, ys: [4 * np.abs(t[1])],

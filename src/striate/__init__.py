@@ -26,6 +26,7 @@ from striate.errors import (
 if TYPE_CHECKING:
     from striate import account, data, models, nn, ops, train
     from striate.account import summary
+    from striate.kernels.native import get_precision, get_threads, set_precision, set_threads
     from striate.models import create
     from striate.nn import GraphModule, Module, load, save, value_and_grad
     from striate.train import SGD, Adam, fit
@@ -39,12 +40,14 @@ _HOMES = {
     "Adam": "striate.train", "GraphModule": "striate.nn", "Module": "striate.nn", "SGD": "striate.train",
     "create": "striate.models", "fit": "striate.train", "load": "striate.nn", "save": "striate.nn",
     "summary": "striate.account", "value_and_grad": "striate.nn",
+    **dict.fromkeys(("get_precision", "get_threads", "set_precision", "set_threads"), "striate.kernels.native"),
 }
 
 __all__ = [
     "SGD", "Adam", "ConfigError", "DtypeError", "FormatError", "GraphModule", "LimitError", "MissingExtra", "Module",
-    "NonFiniteError", "ShapeError", "StriateError", "UnknownName", "account", "create", "data", "fit", "load", "models",
-    "nn", "ops", "save", "summary", "train", "value_and_grad",
+    "NonFiniteError", "ShapeError", "StriateError", "UnknownName", "account", "create", "data", "fit",
+    "get_precision", "get_threads", "load", "models", "nn", "ops", "save", "set_precision", "set_threads", "summary",
+    "train", "value_and_grad",
 ]
 
 

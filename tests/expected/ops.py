@@ -22,9 +22,9 @@ def sides(padding, kernel=(1, 1), dilation=(1, 1)):
     return (*vertical, *horizontal)
 
 
-def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, flip=False, activation=0):
+def conv2d(x, w, b=None, r=None, *, stride=1, padding=0, dilation=1, groups=1, flip=False, activation=0):
     around = padding if np.shape(padding) == (4,) else sides(padding, w.shape[2:], both(dilation))
-    return windows.conv2d(x, windows.flip(w) if flip else w, b, stride=both(stride), padding=around,
+    return windows.conv2d(x, windows.flip(w) if flip else w, b, r, stride=both(stride), padding=around,
                           dilation=both(dilation), groups=groups, activation=activation)
 
 
@@ -107,6 +107,11 @@ def pad(x, padding, value=0.0):
     y = np.full((n, c, h + top + bottom, w + left + right), value)
     y[:, :, top:top + h, left:left + w] = x
     return y
+
+
+def pad_channels(x, channels):
+    return np.array([[*image, *np.zeros((channels, *image.shape[1:]))] for image in x]).reshape(
+        len(x), x.shape[1] + channels, *x.shape[2:])
 
 
 def flatten(x):

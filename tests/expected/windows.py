@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 
 from expected.elementwise import relu, sigmoid, tanh
+from expected.norm import batch_moments
 
 # ---- convolution: loops over output pixels and taps; at each, every filter meets every channel of its group
 
@@ -33,14 +34,24 @@ def activated(y, activation):
     return (lambda v: v, relu, tanh, sigmoid)[activation](y)
 
 
-def conv2d(x, w, b, *, stride, padding, dilation, groups, activation):
+def conv2d(x, w, b, r, *, stride, padding, dilation, groups, activation):
     out = [(s + low + high - d * (k - 1) - 1) // t + 1 for s, low, high, k, t, d in
            zip(x.shape[2:], padding[::2], padding[1::2], w.shape[2:], stride, dilation, strict=True)]
     y = np.zeros((x.shape[0], w.shape[0], *out), x.dtype)
     for (i, j), (kh, kw), (h, wide) in meetings(x.shape[2:], w.shape[2:], stride, padding, dilation):
         for c, o in group_slices(x.shape[1], w.shape[0], groups):
             y[:, o, i, j] += x[:, c, h, wide] @ w[o, :, kh, kw].T
-    return activated(y if b is None else y + b[:, None, None], activation)
+    y = y if b is None else y + b[:, None, None]
+    return activated(y if r is None else y + r, activation)
+
+
+def conv2d_moments(x, w, b, **at):
+    y = conv2d(x, w, b, None, **at, activation=0)
+    return y, *batch_moments(y)
+
+
+def conv2d_max_pool(x, w, b, **at):
+    return max_pool(conv2d(x, w, b, None, **at), kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), ceil=0)
 
 
 def conv2d_dx(dy, w, *, size, stride, padding, dilation, groups):

@@ -1,6 +1,6 @@
 """Choose: each call gets its algorithm, packing becomes a call of its own, and neighbouring updates are merged.
 
-The choice is a function of (problem, instruction set, precision) alone: never of threads, clock or free memory.
+The choice is a function of problem and target alone: never of threads, clock or free memory.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from striate.engine.record import Recorder
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State
 from striate.kernels.lower import LOWERINGS
+from striate.kernels.target import Target
 
 
-def choose(tape: Tape, nr: int) -> Tape:
+def choose(tape: Tape, target: Target) -> Tape:
     """`tape` with every definition lowered to the kernels that compute it."""
-    k = Recorder(nr)
+    k = Recorder(target)
     at: dict[Storage, Storage] = {}  # storage of a lowered call's output -> the storage that holds it now
 
     def moved(b: Buffer | None) -> Buffer | None:
@@ -27,17 +28,20 @@ def choose(tape: Tape, nr: int) -> Tape:
             k.calls.append(replace(call, inputs=inputs))
             continue
         k.section, k.path = call.section, call.path
-        result = LOWERINGS[call.row.name](k, *inputs, **call.params)
-        (output,) = (b for b in call.outputs if b is not None)
-        result.storage.name = output.name
-        at[output.storage] = result.storage
+        made = LOWERINGS[call.row.name](k, *inputs, **call.params)
+        for output, result in zip(call.outputs, made if isinstance(made, tuple) else (made,), strict=True):
+            if output is not None:
+                result.storage.name = output.name
+                at[output.storage] = result.storage
     chosen = Tape(
         inputs=tape.inputs,
         outputs={name: _sure(moved(b)) for name, b in tape.outputs.items()},
         updates=[(state, _sure(moved(b))) for state, b in tape.updates],
         states=tape.states,
     )
-    chosen.calls = _merged(k.calls) if tape.updates else _prelude_first(k.calls, tape)
+    chosen.calls = k.calls
+    chosen.prune()  # an algorithm's optional results that the definition's user did not want
+    chosen.calls = _merged(chosen.calls) if tape.updates else _prelude_first(chosen.calls, tape)
     return chosen
 
 

@@ -31,7 +31,7 @@ class Profile:
     def __init__(self, plan: Plan, times: Sequence[int], isa: str, threads: int) -> None:
         self.isa, self.threads = isa, threads
         self.calls = [
-            CallProfile(c.path, c.row.name, c.section, ns, _bytes(c), _flops(c))
+            CallProfile(c.path, c.row.name, c.section, ns, bytes_of(c), flops_of(c))
             for c, ns in zip(plan.tape.calls, times, strict=True)
         ]
 
@@ -54,17 +54,25 @@ def _rate(amount: int, ns: int) -> str:
     return f"{amount / ns:.2f}" if ns else "-"
 
 
-def _bytes(call: Call) -> int:
+def bytes_of(call: Call) -> int:
     return sum(b.storage.nbytes for b in (*call.inputs, *call.outputs) if b is not None)
 
 
-def _flops(call: Call) -> int:
+def flops_of(call: Call) -> int:
     """2 MACs for the matrix products, else one operation for each element of the largest tensor."""
     sizes = [math.prod(b.shape) for b in (*call.inputs, *call.outputs) if b is not None]
     if call.row.name not in MACS:
         return max(sizes, default=0)
     tensors = {name.rstrip("?"): b for name, b in call.tensors() if b is not None}
     return 2 * MACS[call.row.name](tensors, call.params)
+
+
+def estimated_ns(call: Call) -> float:
+    """Roughly what one thread takes from cache: 50 GFLOP/s, 10 GB/s; infinite where the operations are not known."""
+    heavy = call.row.algorithm or call.row.name.startswith(("conv", "linear", "callback"))
+    if heavy and call.row.name not in MACS and call.row.name != "pack_filters":
+        return math.inf
+    return flops_of(call) / 50 + bytes_of(call) / 10
 
 
 def _area(kernel: Shape) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from striate.engine.choose import choose
@@ -34,6 +35,17 @@ class Request:
     watch: tuple[str, ...] = ()
     optimizer: Optimizer | None = None
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, f.name) for f in fields(self)))
+
+
+At = tuple[int, str, int, str]  # batch size, instruction set, threads, precision
+Latest = tuple[Request, At, Program]
+
 
 class Programs:
     """Builds programs for a net and keeps the last few; all share one arena.
@@ -49,16 +61,27 @@ class Programs:
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
         self._seen = -1
         self._structure: tuple[Any, ...] = ()
+        self._latest: Latest | None = None
 
     def get(self, request: Request, batch: int) -> Program:
         """The program of `request` for a batch size."""
         if self._seen != Edits.count:
             self._refresh()
-        key = (request, batch, native.default_isa(), native.get_threads())
-        if key in self._programs:
+        at = (batch, native.default_isa(), native.get_threads(), native.get_precision())
+        latest = self._latest
+        if latest is not None and latest[0] is request and latest[1] == at:
+            return latest[2]
+        program = self._found(request, at)
+        self._latest = (request, at, program)
+        return program
+
+    def _found(self, request: Request, at: At) -> Program:
+        key = (request, *at)
+        program = self._programs.get(key)
+        if program is not None:
             self._programs.move_to_end(key)
-            return self._programs[key]
-        program = self._build(request, batch)
+            return program
+        program = self._build(request, at[0])
         self._programs[key] = program
         self._seen = Edits.count  # building makes states of its own (optimiser slots); they edit nothing that was there
         while len(self._programs) > KEPT:
@@ -79,6 +102,7 @@ class Programs:
     def release(self) -> None:
         """Gives back the arena and forgets all programs."""
         self._programs.clear()
+        self._latest = None
         self._graphs.clear()
         self.arena.release()
 
@@ -87,6 +111,7 @@ class Programs:
         if structure != self._structure:
             self._graphs.clear()
             self._programs.clear()
+            self._latest = None
             self._structure = structure
         self._seen = Edits.count
 
@@ -117,9 +142,9 @@ class Programs:
         graph = self.graph(request, batch)
         isa, threads = native.default_isa(), native.get_threads()
         fused = fuse(graph)
-        nr = native.blocking(isa)["nr"]
+        target = native.target(isa, training=request.training)
         loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
-        tape = record(fused, nr, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
-        return Program(choose(tape, nr), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
+        tape = record(fused, target, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
+        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
 
 

@@ -17,6 +17,7 @@ from striate.engine.tape import Buffer, Call, Storage, Tape, TapeInput
 from striate.errors import ConfigError, StriateError
 from striate.graph import Array, Graph, Node, State, Value, elements
 from striate.kernels.contract import DENSE, ROWS, Row, Spec
+from striate.kernels.target import Target
 
 CALLBACK = Row("callback", "xs* -> ys*", "", lambda *_: ())
 
@@ -37,8 +38,8 @@ class Optimizer(Protocol):
 class Recorder:
     """A kernel set that computes nothing: every call is written down and gives buffers."""
 
-    def __init__(self, nr: int) -> None:
-        self.nr = nr
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.calls: list[Call] = []
         self.section, self.path = "forward", ""
         self._count: dict[str, int] = {}
@@ -93,7 +94,7 @@ class Recorder:
         )
         specs = row.shapes(*(None if b is None else b.spec for b in laid), **params)
         outputs = tuple(
-            self.buffer(self._stem(name), spec, dense=dense or name.rstrip("?") in DENSE)
+            None if spec is None else self.buffer(self._stem(name), spec, dense=dense or name.rstrip("?") in DENSE)
             for name, spec in zip(row.outputs, specs, strict=True)
         )
         self.calls.append(Call(row, laid, outputs, params, self.section, self.path))
@@ -151,13 +152,13 @@ def _through(k: Recorder, node: Node, saved: Any, dys: list[Any]) -> tuple[Any, 
         raise
 
 
-def record(graph: Graph, nr: int, *, loss: Value | None = None, gradients: bool = False,
+def record(graph: Graph, target: Target, *, loss: Value | None = None, gradients: bool = False,
            optimizer: Optimizer | None = None) -> Tape:
     """The tape of `graph`: forward; with a loss also backward, and the updates of its states and of `optimizer`.
 
     With gradients=True the gradient of every trainable state is an output under "grad." + its path.
     """
-    k = Recorder(nr)
+    k = Recorder(target)
     tape = Tape()
     env: dict[Value, Buffer] = _sources(k, graph, tape)
     first, last = _split(graph)

@@ -1,29 +1,44 @@
 """How a kernel that is a definition (conv2d) is computed by kernels that are algorithms (pack, then multiply).
 
 Each function has the parameters of the row it lowers and is written against a kernel set `k`, so the same lines serve
-an array at once (k = native) and a tape (k = recorder). `k.nr` is the panel width of the chosen instruction set. The
-choice of algorithm is a function of the problem, the instruction set and the precision alone.
+an array at once (k = native) and a tape (k = recorder). The choice of algorithm is a function of the problem and of
+`k.target` alone.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from striate.kernels.contract import Shape
+from striate.kernels.contract import HALVING, Shape
 
 Kernels = Any  # a kernel set; the contract test, not the type checker, holds its signatures
 
 
-def conv2d(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
+def conv2d(k: Kernels, x: Any, w: Any, b: Any, r: Any, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
            activation: int) -> Any:
-    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.nr)
-    return k.conv2d_gemm(x, wp, b, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
-                         dilation=dilation, groups=groups, activation=activation)
+    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
+    y, *_ = k.conv2d_gemm(x, wp, b, r, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
+                          dilation=dilation, groups=groups, activation=activation, moments=0)
+    return y
+
+
+def conv2d_moments(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, padding: Shape, dilation: Shape,
+                   groups: int) -> Any:
+    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
+    return k.conv2d_gemm(x, wp, b, None, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
+                         dilation=dilation, groups=groups, activation=0, moments=1)
+
+
+def conv2d_max_pool(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
+                    activation: int) -> Any:
+    y = conv2d(k, x, w, b, None, stride=stride, padding=padding, dilation=dilation, groups=groups,
+               activation=activation)
+    return k.max_pool(y, **HALVING)
 
 
 def conv2d_dx(k: Kernels, dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
               groups: int) -> Any:
-    wp = k.pack_filters(w, groups=groups, for_dx=1, stride=stride, dilation=dilation, nr=k.nr)
+    wp = k.pack_filters(w, groups=groups, for_dx=1, stride=stride, dilation=dilation, nr=k.target.nr)
     return k.conv2d_dx_gemm(dy, wp, in_channels=w.shape[1] * groups, size=size, kernel=w.shape[2:], stride=stride,
                             padding=padding, dilation=dilation, groups=groups)
 
@@ -31,7 +46,7 @@ def conv2d_dx(k: Kernels, dy: Any, w: Any, *, size: Shape, stride: Shape, paddin
 # A linear layer is the 1x1 convolution of a 1x1 map: the same panels and the same loop.
 
 def linear(k: Kernels, x: Any, w: Any, b: Any, *, activation: int) -> Any:
-    y = conv2d(k, _as_map(x), _as_map(w), b, **_ONE, activation=activation)
+    y = conv2d(k, _as_map(x), _as_map(w), b, None, **_ONE, activation=activation)
     return y.reshape(x.shape[0], w.shape[0])
 
 
@@ -52,4 +67,4 @@ def _as_map(x: Any) -> Any:
     return x.reshape(*x.shape, 1, 1)
 
 
-LOWERINGS = {f.__name__: f for f in (conv2d, conv2d_dx, linear, linear_dx, linear_dw)}
+LOWERINGS = {f.__name__: f for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, linear, linear_dx, linear_dw)}

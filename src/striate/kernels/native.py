@@ -2,7 +2,8 @@
 
 A kernel set has one attribute a row of the contract, with the row's tensors by position (None for an absent one) and
 its parameters by keyword: `k.max_pool(x, kernel=(2, 2), ...)`. It returns an array, or a tuple in the contract's order
-with every optional output in it. Arrays are logical (NCHW, OIHW); rank 4 results lie in memory as NHWC.
+with every optional output in it, None where its parameters ask for none. Arrays are logical (NCHW, OIHW); rank 4
+results lie in memory as NHWC.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from striate.kernels import _native
 from striate.kernels.callback import call_back
 from striate.kernels.contract import DENSE, ROWS, Row, Spec
 from striate.kernels.lower import LOWERINGS
+from striate.kernels.target import PRECISIONS, Target
 
 Array = np.ndarray[Any, Any]
 Tensor = tuple[tuple[int, ...], int, int, int]  # shape, ld, dtype code, address
@@ -30,6 +32,7 @@ INTEGERS = {"targets": ("int64",), "index": ("uint8", "uint16"), "seed": ("int64
 ANY_DTYPE = frozenset({"copy", "concat", "window", "flatten", "unflatten", "to_dense", "from_dense", "fill_nan"})
 
 _threads: int | None = None
+_precision = PRECISIONS[0]
 
 
 # ---- what this machine runs
@@ -71,17 +74,47 @@ def set_threads(threads: int | None) -> None:
     _threads = None if threads is None else int(threads)
 
 
+def get_precision() -> str:
+    """The precision that algorithms are chosen for: what set_precision said, else "default"."""
+    return _precision
+
+
+def set_precision(precision: str) -> None:
+    """Sets which algorithms may be chosen from now on.
+
+    "default" takes the fast ones whose error is bounded; "direct" none of them, so that small integers stay exact;
+    "fast" also those that lose more digits.
+    """
+    global _precision
+    _precision = checked_precision("set_precision", precision)
+
+
+def checked_precision(who: str, precision: str) -> str:
+    """`precision`. Raises: DtypeError, UnknownName unless it is one of PRECISIONS."""
+    if not isinstance(precision, str):
+        raise DtypeError(f"{who}: precision must be a name, got {precision!r:.80}")
+    if precision not in PRECISIONS:
+        raise unknown_name(who, "precision", precision, PRECISIONS)
+    return precision
+
+
+def target(isa: str, precision: str | None = None, *, training: bool = False,
+           tuned: tuple[tuple[str, str], ...] = ()) -> Target:
+    """What algorithms are chosen for on an instruction set; `precision` None follows set_precision."""
+    return Target(isa, **blocking(isa), precision=precision or get_precision(), training=training, tuned=tuned)
+
+
 # ---- the kernel set
 
 class Kernels:
-    """The compiled kernels of one instruction set."""
+    """The compiled kernels of one instruction set, each definition lowered for one precision."""
 
     name = "native"
     callback = staticmethod(call_back)
 
-    def __init__(self, isa: str, threads: int | None) -> None:
+    def __init__(self, isa: str, threads: int | None, precision: str) -> None:
         self.isa, self.threads = isa, threads
-        self.nr: int = blocking(isa)["nr"]
+        self.target = target(isa, precision, training=True)  # filters are packed with every call
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in ROWS:
@@ -92,20 +125,20 @@ class Kernels:
         return f"<native kernels, isa {self.isa}, threads {self.threads or get_threads()}>"
 
 
-def kernels(isa: str | None = None, threads: int | None = None) -> Kernels:
-    """The kernel set of an instruction set; `threads` None follows set_threads.
+def kernels(isa: str | None = None, threads: int | None = None, precision: str | None = None) -> Kernels:
+    """The kernel set of an instruction set; `threads` None follows set_threads, `precision` None set_precision.
 
-    Raises: UnknownName if this machine runs no such instruction set.
+    Raises: UnknownName if this machine runs no such instruction set, or there is no such precision.
     """
     isa = default_isa() if isa is None else isa
     if isa not in _native.isas():
         raise unknown_name("kernels", "instruction set this machine can run", isa, _native.isas())
-    return _kernels(isa, threads)
+    return _kernels(isa, threads, get_precision() if precision is None else checked_precision("kernels", precision))
 
 
 @functools.lru_cache(maxsize=64)
-def _kernels(isa: str, threads: int | None) -> Kernels:
-    return Kernels(isa, threads)
+def _kernels(isa: str, threads: int | None, precision: str) -> Kernels:
+    return Kernels(isa, threads, precision)
 
 
 def _lowered(k: Kernels, row: Row, *arrays: Array | None, **params: Any) -> Any:
@@ -117,7 +150,8 @@ def _run(k: Kernels, row: Row, *arrays: Array | None, **params: Any) -> Any:
     results = row.shapes(*_specs(row, arrays), **params)
     names = (*_names(row, arrays), *(name.rstrip("?") for name in row.outputs))
     inputs = [None if a is None else _laid_out(row, name, a) for name, a in zip(names, arrays, strict=False)]
-    outputs = [_empty(name, spec) for name, spec in zip(names[len(inputs):], results, strict=True)]
+    outputs = [None if spec is None else _empty(name, spec)
+               for name, spec in zip(names[len(inputs):], results, strict=True)]
     tensors = [None if a is None else _tensor(name, a) for name, a in zip(names, (*inputs, *outputs), strict=True)]
     finite = _native.call(k.isa, row.name, tensors, *encode(row, params), k.threads or get_threads())
     if not finite:

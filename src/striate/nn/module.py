@@ -86,20 +86,24 @@ class Module:
 
     def states(self) -> dict[str, State]:
         """Path -> state of everything inside that outlives a run."""
-        found: dict[str, State] = {}
-        for prefix, module in self.modules():
-            for name, state in module.own_states():
-                if state not in found.values():
-                    state.path = f"{prefix}.{name}" if prefix else name
-                    found[state.path] = state
+        found = self._named_states()
         for state in found.values():
             if state.pending:
                 state.initialize()
         return found
 
+    def _named_states(self) -> dict[str, State]:
+        found: dict[State, None] = {}
+        for prefix, module in self.modules():
+            for name, state in module.own_states():
+                if state not in found:
+                    state.path = f"{prefix}.{name}" if prefix else name
+                    found[state] = None
+        return {state.path: state for state in found}
+
     def initialize(self, seed: int = 0) -> Module:
         """Draws all initial weights anew, each keyed by (seed, its path)."""
-        for state in self.states().values():
+        for state in self._named_states().values():
             state.initialize(seed)
         return self
 
@@ -115,9 +119,10 @@ class Module:
 
     @property
     def programs(self) -> Programs:
-        if vars(self).get("_programs") is None:
-            object.__setattr__(self, "_programs", Programs(self))
-        found: Programs = vars(self)["_programs"]
+        found: Programs | None = self.__dict__.get("_programs")
+        if found is None:
+            found = Programs(self)
+            object.__setattr__(self, "_programs", found)
         return found
 
     def graph(self, input_shape: Shape, *, training: bool = False, batch: int = 1) -> Graph:
@@ -151,7 +156,7 @@ class Module:
 
         Raises: UnknownName, ConfigError for missing or surplus paths, ShapeError for another shape.
         """
-        states = self.states()
+        states = self._named_states()
         for path, array in arrays.items():
             if path not in states:
                 raise unknown_name("load", "state", path, states)

@@ -34,8 +34,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "stride": (1, MAX_SIZE), "padding": (0, MAX_SIZE), "dilation": (1, MAX_SIZE), "groups": (1, MAX_SIZE),
     "kernel": (1, MAX_SIZE), "flip": (0, 1), "activation": (0, 3), "ceil": (0, 1), "count_include_pad": (0, 1),
     "axis": (0, 3), "start": (0, MAX_SIZE), "stop": (1, MAX_SIZE), "sizes": (1, MAX_SIZE), "shape": (1, MAX_SIZE),
-    "eps": (0, math.inf), "weight": (0, 1), "p": (0, 1), "key": (0, 2**63 - 1), "smoothing": (0, 1),
-    "low": (-math.inf, math.inf), "high": (-math.inf, math.inf), "value": (-math.inf, math.inf),
+    "channels": (0, MAX_SIZE), "eps": (0, math.inf), "weight": (0, 1), "p": (0, 1), "key": (0, 2**63 - 1),
+    "smoothing": (0, 1), "low": (-math.inf, math.inf), "high": (-math.inf, math.inf), "value": (-math.inf, math.inf),
 }
 FRACTIONS = frozenset({"eps", "weight", "p", "smoothing", "low", "high", "value"})  # all others are integers
 

@@ -9,10 +9,10 @@ from striate.ops.loss import count_correct, cross_entropy, mse_loss
 from striate.ops.norm import batch_norm, lerp
 from striate.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d, pool2d
 from striate.ops.reduce import mean, sum
-from striate.ops.shape import concat, flatten, pad, reshape, slice, split
+from striate.ops.shape import concat, flatten, pad, pad_channels, reshape, slice, split
 
 __all__ = [
     "add", "avg_pool2d", "batch_norm", "callback", "clip", "concat", "conv2d", "count_correct", "cross_entropy", "div",
     "dropout", "flatten", "global_avg_pool2d", "lerp", "linear", "log_softmax", "max_pool2d", "mean", "mse_loss", "mul",
-    "pad", "pool2d", "relu", "reshape", "sigmoid", "slice", "softmax", "split", "sub", "sum", "tanh",
+    "pad", "pad_channels", "pool2d", "relu", "reshape", "sigmoid", "slice", "softmax", "split", "sub", "sum", "tanh",
 ]

@@ -34,7 +34,7 @@ def conv2d_shape(x: Spec, w: Spec, b: Spec | None, *, flip: bool, **params: Any)
 
 def conv2d_forward(k: Kernels, x: T, w: T, b: T, *, flip: bool, activation: int, **at: Any) -> tuple[T, Any]:
     filters = k.flip(w) if flip else w
-    y = k.conv2d(x, filters, b, activation=activation, **at)
+    y = k.conv2d(x, filters, b, None, activation=activation, **at)
     return y, (x, filters, y if activation else None, b is not None)
 
 

@@ -1,4 +1,4 @@
-"""Operations that move elements without computing: concat, split, slice, pad, flatten, reshape. Axes are logical."""
+"""Operations that move elements without computing: concat, split, slice, pads, flatten, reshape. Axes are logical."""
 
 from __future__ import annotations
 
@@ -177,6 +177,33 @@ def pad(x: T, padding: Any, value: float = 0.0, *, kernels: str = "native") -> T
     """
     params = dict(padding=sides("pad", "padding", padding), value=number("pad", "value", value))
     return run(pad_op, (x,), params, kernels)
+
+
+# ---- maps of zeros behind those there are: the shortcut without parameters of He et al. 2015, option A
+
+def pad_channels_shape(x: Spec, *, channels: int) -> tuple[Spec, ...]:
+    need_float("pad_channels", x)
+    need_rank("pad_channels", "x", x, 4)
+    n, c, h, w = x.shape
+    return checked("pad_channels", Spec((n, c + channels, h, w), x.dtype))
+
+
+def pad_channels_forward(k: Kernels, x: T, *, channels: int) -> tuple[T, Any]:
+    n, c, h, w = x.shape
+    return _window(k, x, (0, 0, 0, 0), (n, c + channels, h, w)), (x.shape,)
+
+
+def pad_channels_backward(k: Kernels, saved: Any, dy: T, *, channels: int) -> tuple[T, ...]:
+    (shape,) = saved
+    return (_window(k, dy, (0, 0, 0, 0), shape),)
+
+
+pad_channels_op = Op("pad_channels", pad_channels_shape, pad_channels_forward, pad_channels_backward, _free)
+
+
+def pad_channels(x: T, channels: int, *, kernels: str = "native") -> T:
+    """x and `channels` maps of zeros behind its own. Shapes: (N, C, H, W) -> (N, C + channels, H, W)."""
+    return run(pad_channels_op, (x,), dict(channels=integer("pad_channels", "channels", channels, 0)), kernels)
 
 
 # ---- flatten and reshape, in NCHW order as PyTorch has it

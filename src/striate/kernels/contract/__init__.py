@@ -1,6 +1,7 @@
 """One row a kernel: its tensors, its parameters, the shapes of its outputs, and what an output may overwrite."""
 
 from striate.kernels.contract import conv, elementwise, loss, norm, optim, pool, shape  # noqa: F401  # enter their rows
+from striate.kernels.contract.conv import HALVING
 from striate.kernels.contract.elementwise import broadcast
 from striate.kernels.contract.row import (
     DENSE,
@@ -17,6 +18,6 @@ from striate.kernels.contract.row import (
 )
 
 __all__ = [
-    "DENSE", "ROWS", "Row", "Shape", "Spec", "broadcast", "checked", "conv_size", "need_pixels", "need_rank",
+    "DENSE", "HALVING", "ROWS", "Row", "Shape", "Spec", "broadcast", "checked", "conv_size", "need_pixels", "need_rank",
     "need_shape", "pool_size",
 ]

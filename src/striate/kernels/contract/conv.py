@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from striate.errors import ShapeError
-from striate.kernels.contract.row import Shape, Spec, checked, conv_size, need_pixels, need_rank, need_shape, row
+from striate.kernels.contract.row import ROWS, Shape, Spec, checked, conv_size, need_pixels, need_rank, need_shape, row
+
+Results = tuple[Spec | None, ...]
+# The pooling of conv2d_max_pool.
+HALVING: dict[str, Any] = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), ceil=0)
 
 
-def _conv2d(x: Spec, w: Spec, b: Spec | None, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
-            activation: int) -> tuple[Spec, ...]:
+def _conv2d(x: Spec, w: Spec, b: Spec | None, r: Spec | None = None, *, stride: Shape, padding: Shape, dilation: Shape,
+            groups: int, activation: int) -> tuple[Spec, ...]:
     need_rank("conv2d", "x", x, 4)
     need_rank("conv2d", "w", w, 4)
     need_pixels("conv2d", x)
@@ -26,7 +32,18 @@ def _conv2d(x: Spec, w: Spec, b: Spec | None, *, stride: Shape, padding: Shape, 
     (sh, sw), (top, bottom, left, right), (dh, dw) = stride, padding, dilation
     oh = conv_size("conv2d", "height", h, kh, sh, top, bottom, dh)
     ow = conv_size("conv2d", "width", wide, kw, sw, left, right, dw)
+    need_shape("conv2d", "r", r, (n, o, oh, ow), "(N, O, OH, OW)")
     return checked("conv2d", Spec((n, o, oh, ow), x.dtype))
+
+
+def _conv2d_moments(x: Spec, w: Spec, b: Spec | None, **at: Any) -> Results:
+    (y,) = _conv2d(x, w, b, **at, activation=0)
+    return y, *ROWS["batch_moments"].shapes(y)
+
+
+def _conv2d_max_pool(x: Spec, w: Spec, b: Spec | None, **at: Any) -> Results:
+    (y,) = _conv2d(x, w, b, **at)
+    return ROWS["max_pool"].shapes(y, **HALVING)
 
 
 def _conv2d_dx(dy: Spec, w: Spec, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
@@ -57,7 +74,9 @@ def _linear(x: Spec, w: Spec, b: Spec | None, *, activation: int) -> tuple[Spec,
     return checked("linear", Spec((x.shape[0], w.shape[0]), x.dtype))
 
 
-row("conv2d", "x w b? -> y", "stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d)
+row("conv2d", "x w b? r? -> y", "stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d)
+row("conv2d_moments", "x w b? -> y mean var unbiased?", "stride:2 padding:4 dilation:2 groups:1", _conv2d_moments)
+row("conv2d_max_pool", "x w b? -> y index?", "stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d_max_pool)
 row("conv2d_dx", "dy w -> dx", "size:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx)
 row("conv2d_dw", "x dy -> dw", "kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dw)
 row("linear", "x w b? -> y", "activation:1", _linear)
@@ -77,11 +96,17 @@ def _need_panels(who: str, wp: Spec, groups: int, columns: int, depth: int) -> N
     need_shape(who, "wp", wp, (groups * -(-columns // wp.shape[2]), depth, wp.shape[2]), "(panels, depth, nr)")
 
 
-def _conv2d_gemm(x: Spec, wp: Spec, b: Spec | None, *, out_channels: int, kernel: Shape, stride: Shape,
-                 padding: Shape, dilation: Shape, groups: int, activation: int) -> tuple[Spec, ...]:
+def _conv2d_gemm(x: Spec, wp: Spec, b: Spec | None, r: Spec | None, *, out_channels: int, kernel: Shape, stride: Shape,
+                 padding: Shape, dilation: Shape, groups: int, activation: int, moments: int) -> Results:
     w = Spec((out_channels, x.shape[1] // groups, *kernel), x.dtype)
     _need_panels("conv2d_gemm", wp, groups, out_channels // groups, kernel[0] * kernel[1] * w.shape[1])
-    return _conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation)
+    (y,) = _conv2d(x, w, b, r, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation)
+    return y, *moments_of(y, moments)
+
+
+def moments_of(y: Spec, wanted: int) -> Results:
+    """What batch_moments makes of `y`, or nothing in its place."""
+    return ROWS["batch_moments"].shapes(y) if wanted else (None, None, None)
 
 
 def _conv2d_dx_gemm(dy: Spec, wp: Spec, *, in_channels: int, size: Shape, kernel: Shape, stride: Shape,
@@ -92,7 +117,8 @@ def _conv2d_dx_gemm(dy: Spec, wp: Spec, *, in_channels: int, size: Shape, kernel
 
 
 row("pack_filters", "w -> wp", "groups:1 for_dx:1 stride:2 dilation:2 nr:1", _pack_filters, algorithm=True)
-row("conv2d_gemm", "x wp b? -> y",
-    "out_channels:1 kernel:2 stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d_gemm, algorithm=True)
+row("conv2d_gemm", "x wp b? r? -> y mean? var? unbiased?",
+    "out_channels:1 kernel:2 stride:2 padding:4 dilation:2 groups:1 activation:1 moments:1", _conv2d_gemm,
+    algorithm=True)
 row("conv2d_dx_gemm", "dy wp -> dx",
     "in_channels:1 size:2 kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx_gemm, algorithm=True)

@@ -34,7 +34,7 @@ class Row:
     name: str
     signature: str
     parameters: str
-    shapes: Callable[..., tuple[Spec, ...]]
+    shapes: Callable[..., tuple[Any, ...]]  # a Spec an output; None for an optional one that is not asked for
     overwrites: tuple[tuple[int, int], ...] = ()  # (output, input) pairs that may share memory
     mergeable: bool = False  # neighbouring calls with equal parameters may become one native call
     pointwise: bool = False  # element i of an output depends on element i of the inputs alone, whatever the layout
@@ -53,7 +53,7 @@ class Row:
 
 # Tensors under these names are dense and row-major at any rank (weights OIHW, their gradients and optimiser slots);
 # under any other name a rank 4 tensor lies in memory as NHWC with a pixel stride.
-DENSE = frozenset({"w", "dw", "w2", "g", "v", "v2", "m", "m2", "wp"})
+DENSE = frozenset({"w", "dw", "w2", "g", "v", "v2", "m", "m2", "wp", "u"})
 
 ROWS: dict[str, Row] = {}
 

@@ -11,12 +11,14 @@ from types import SimpleNamespace
 from striate.kernels.callback import call_back
 from striate.kernels.contract import ROWS
 from striate.kernels.reference import conv, elementwise, loss, norm, optim, packed, pool, shape
+from striate.kernels.target import Target
 
 FAMILIES = (conv, packed, pool, norm, elementwise, loss, shape, optim)
-PANEL = 8  # columns of a packed panel where no instruction set decides
+# Blocks where no instruction set decides; nothing here is fast, so nothing is approximated either.
+TARGET = Target("reference", width=8, mr=1, nr=8, mc=1, kc=1, precision="direct")
 
 
 def kernels() -> SimpleNamespace:
-    """The kernel set: one attribute a row of the contract, `nr`, the width of its packed panels, and `callback`."""
+    """The kernel set: one attribute a row of the contract, its `target`, and `callback`."""
     found = {name: next(getattr(f, name) for f in FAMILIES if hasattr(f, name)) for name in ROWS}
-    return SimpleNamespace(name="reference", nr=PANEL, callback=call_back, **found)
+    return SimpleNamespace(name="reference", target=TARGET, callback=call_back, **found)

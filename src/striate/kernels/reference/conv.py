@@ -21,6 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from striate.kernels.contract import Shape
 from striate.kernels.reference.arrays import Array
 from striate.kernels.reference.elementwise import activated
+from striate.kernels.reference.norm import batch_moments
 
 
 def padded(x: Array, padding: Shape, fill: float = 0) -> Array:
@@ -49,18 +50,29 @@ def im2col(seen: Array, groups: int) -> Array:
     return grouped.reshape(groups, n * oh * ow, c // groups * kh * kw)
 
 
-def conv2d(x: Array, w: Array, b: Array | None, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
-           activation: int) -> Array:
-    """The correlation of x with the filters w, plus bias, through an activation.
+def conv2d(x: Array, w: Array, b: Array | None, r: Array | None, *, stride: Shape, padding: Shape, dilation: Shape,
+           groups: int, activation: int) -> Array:
+    """The correlation of x with the filters w, plus bias and residual, through an activation.
 
-    Shapes: x (N, C, H, W), w (O, C/G, KH, KW), b (O,) -> (N, O, OH, OW).
+    Shapes: x (N, C, H, W), w (O, C/G, KH, KW), b (O,), r (N, O, OH, OW) -> (N, O, OH, OW).
     """
     o = w.shape[0]
     seen = windows(padded(x, padding), w.shape[2:], stride, dilation)
     n, _, oh, ow = seen.shape[:4]
     filters = w.reshape(groups, o // groups, -1)
     y = (filters @ im2col(seen, groups).swapaxes(1, 2)).reshape(o, n, oh, ow).swapaxes(0, 1)
-    return activated(y if b is None else y + b.reshape(1, -1, 1, 1), activation)
+    y = y if b is None else y + b.reshape(1, -1, 1, 1)
+    return activated(y if r is None else y + r, activation)
+
+
+def conv2d_moments(x: Array, w: Array, b: Array | None, *, stride: Shape, padding: Shape, dilation: Shape,
+                   groups: int) -> tuple[Array, Array, Array, Array]:
+    """conv2d and the batch statistics of its result.
+
+    Shapes: as conv2d -> (N, O, OH, OW) and three vectors (O,).
+    """
+    y = conv2d(x, w, b, None, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=0)
+    return y, *batch_moments(y)
 
 
 def conv2d_dx(dy: Array, w: Array, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
@@ -77,7 +89,7 @@ def conv2d_dx(dy: Array, w: Array, *, size: Shape, stride: Shape, padding: Shape
     # Rows of `spread` that belong to the padding of x are cut off: nobody asks for their gradient.
     spread = spread[:, :, top: top + size[0] + reach_h, left: left + size[1] + reach_w]
     back = flip(exchanged(w, groups))
-    return conv2d(spread, back, None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=dilation, groups=groups,
+    return conv2d(spread, back, None, None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=dilation, groups=groups,
                   activation=0)
 
 

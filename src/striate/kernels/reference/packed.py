@@ -13,6 +13,7 @@ import numpy as np
 from striate.kernels.contract import Shape
 from striate.kernels.reference.arrays import Array
 from striate.kernels.reference.conv import conv2d, conv2d_dx, exchanged
+from striate.kernels.reference.norm import batch_moments
 
 
 def taps(kernel: Shape, stride: Shape, dilation: Shape, for_dx: int) -> list[tuple[int, int]]:
@@ -59,10 +60,12 @@ def unpack_filters(wp: Array, columns: int, groups: int, kernel: Shape, order: l
     return w
 
 
-def conv2d_gemm(x: Array, wp: Array, b: Array | None, *, out_channels: int, kernel: Shape, stride: Shape,
-                padding: Shape, dilation: Shape, groups: int, activation: int) -> Array:
+def conv2d_gemm(x: Array, wp: Array, b: Array | None, r: Array | None, *, out_channels: int, kernel: Shape,
+                stride: Shape, padding: Shape, dilation: Shape, groups: int, activation: int,
+                moments: int) -> tuple[Array | None, ...]:
     w = unpack_filters(wp, out_channels // groups, groups, kernel, taps(kernel, stride, dilation, 0))
-    return conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation)
+    y = conv2d(x, w, b, r, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation)
+    return y, *(batch_moments(y) if moments else (None, None, None))
 
 
 def conv2d_dx_gemm(dy: Array, wp: Array, *, in_channels: int, size: Shape, kernel: Shape, stride: Shape,

@@ -11,9 +11,9 @@ from itertools import product
 
 import numpy as np
 
-from striate.kernels.contract import Shape, pool_size
+from striate.kernels.contract import HALVING, Shape, pool_size
 from striate.kernels.reference.arrays import Array
-from striate.kernels.reference.conv import padded, windows
+from striate.kernels.reference.conv import conv2d, padded, windows
 
 
 def reach(size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, out: Shape) -> Shape:
@@ -45,6 +45,13 @@ def max_pool(x: Array, *, kernel: Shape, stride: Shape, padding: Shape, dilation
     # A window of nothing but -inf must not name a position in the padding: take its first real pixel.
     index = np.where(np.isneginf(y), real.argmax(axis=4), index)
     return y, index.astype(np.uint8 if kernel[0] * kernel[1] <= 256 else np.uint16)
+
+
+def conv2d_max_pool(x: Array, w: Array, b: Array | None, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
+                    activation: int) -> tuple[Array, Array]:
+    """conv2d and the maximum of each 2x2 window of its result, without overlap."""
+    y = conv2d(x, w, b, None, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation)
+    return max_pool(y, **HALVING)
 
 
 def max_pool_dx(dy: Array, index: Array, *, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
