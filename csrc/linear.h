@@ -133,8 +133,8 @@ static void pack_images(const Tensor& x, int64_t C, const LinearCut& cut, float*
   });
 }
 
-// Depth begin .. end - 1 of a tile. Never the taller tiles of multiply(): 12 rows whose distance is a power of two fight
-// for the 8 ways of L1.
+// Depth begin .. end - 1 of a tile. Never the taller tiles of multiply(): 12 rows whose distance is a power of two
+// fight for the 8 ways of L1.
 static void multiply_runs(Tile t, int64_t rows, int64_t begin, int64_t end) {
   for (int64_t k = begin; k < end; k += t.depth, t.a += t.depth, t.b += t.depth * NR) {
     t.depth = least(LINEAR_RUN, end - k), t.add = k > 0;
@@ -154,7 +154,8 @@ static void panel_rows(const float* w, int64_t C, const float* xp, int64_t outpu
     for (int64_t n = 0; n < images; n += NR)
       for (int64_t o = 0, count; o < outputs; o += count) {
         count = tile_rows(outputs - o, MR);
-        t.a = w + o * C + k, t.b = xp + n * C + k * NR, t.c = sums + n, t.rows = rows + o, t.cols = least(NR, images - n);
+        t.a = w + o * C + k, t.b = xp + n * C + k * NR, t.c = sums + n, t.rows = rows + o;
+        t.cols = least(NR, images - n);
         for (int64_t i = o + count; i < least(o + count + MR, outputs); i++)
           prefetch(w + i * C + k, least(LINEAR_AHEAD, C - k));
         multiply_runs(t, count, k, least(k + LINEAR_DEPTH, C));
