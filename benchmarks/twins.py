@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from striate.models import alexnet, find, lenet5, resnet, vgg
+from striate.models import alexnet, find, lenet5, name_of, resnet, vgg
+from striate.nn import Module
 
 Array = np.ndarray[Any, Any]
 
@@ -28,6 +29,11 @@ def twin(name: str, arrays: Mapping[str, Array]) -> nn.Module:
     for parameter in net.parameters():
         parameter.requires_grad_(True)
     return net
+
+
+def twin_of(net: Module) -> nn.Module:
+    """The twin of one of the registry's networks, with a copy of its weights."""
+    return twin(name_of(net), {path: state.array for path, state in net.states().items()})
 
 
 class LeNet5(nn.Module):

@@ -46,24 +46,24 @@ static inline void clear_sums(float (*sums)[STRIP], int64_t n) {
 }
 
 // The columns and rows of one chunk.
-struct Block {
+struct RowBlock {
   int64_t run, begin, end;  // rows
   int64_t c0, c1;           // columns
 };
-static inline Block block_of(const Channels& g, int64_t chunk) {
+static inline RowBlock block_of(const Channels& g, int64_t chunk) {
   const int64_t run = chunk / g.strips, strip = chunk % g.strips;
   return {run, share_begin(g.rows, run, g.runs), share_begin(g.rows, run + 1, g.runs), strip * STRIP,
           strip + 1 == g.strips ? g.cols : (strip + 1) * STRIP};
 }
 // Rows of the block that reach column c: only the last row of a tensor may be shorter.
-static inline int64_t rows_at(const Channels& g, const Block& b, int64_t c) {
+static inline int64_t rows_at(const Channels& g, const RowBlock& b, int64_t c) {
   return b.end == g.rows && b.end > b.begin && c >= g.last ? b.end - 1 : b.end;
 }
 
 // f(first row, number of rows, first column, end of columns) over pieces of a block that are whole, at most BLOCK_ROWS
 // high and STRIP wide.
 template <class F>
-static inline void over_pieces(const Channels& g, const Block& b, F f) {
+static inline void over_pieces(const Channels& g, const RowBlock& b, F f) {
   const int64_t whole = rows_at(g, b, g.cols - 1);
   for (int64_t row = b.begin; row < b.end; row += row < whole ? lesser(BLOCK_ROWS, whole - row) : 1)
     for (int64_t c = b.c0; c < b.c1; c += STRIP) {
@@ -83,7 +83,7 @@ static inline double* run_sums(char* scratch, const Channels& g, int64_t run) {
 template <int K, class F, class G>
 static inline void sum_channels(Team& team, char* scratch, const Channels& g, F at, G finish) {
   for_chunks(team, g.runs * g.strips, [&](int64_t chunk) {
-    const Block b = block_of(g, chunk);
+    const RowBlock b = block_of(g, chunk);
     double* own = run_sums<K>(scratch, g, b.run);
     for (int k = 0; k < K; k++)
       for (int64_t c = b.c0; c < b.c1; c++) own[k * g.cols + c] = 0.0;

@@ -59,7 +59,7 @@ static inline void join_column(double& mean, double& squares, double before, dou
 }
 
 // The moments a kernel collects: a chunk's are C means, then C sums of squared deviations. C is 0 where nobody asks.
-struct Moments {
+struct ConvMoments {
   double* chunks;
   int64_t C;
   explicit operator bool() const { return C > 0; }
@@ -95,7 +95,7 @@ static const int64_t JOINED_CHANNELS = 64;
 
 // Joins all chunks, of which chunk i has rows(i), into out: mean, var, and unbiased if it is there.
 template <class F>
-static void finish_moments(const Moments& m, int64_t chunks, F rows, const Tensor* out, Team& team) {
+static void finish_moments(const ConvMoments& m, int64_t chunks, F rows, const Tensor* out, Team& team) {
   for_chunks(team, ceil_div(m.C, JOINED_CHANNELS), [&](int64_t part) {
     const int64_t first = part * JOINED_CHANNELS, count = least(m.C - first, JOINED_CHANNELS);
     double mean[JOINED_CHANNELS] = {}, squares[JOINED_CHANNELS] = {}, before = 0.0;

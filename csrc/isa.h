@@ -21,6 +21,7 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "conv_forward.h"
 #include "conv_dx.h"
 #include "conv_dw.h"
+#include "winograd_dw.h"
 #include "elementwise.h"
 #include "broadcast.h"
 #include "sum_to.h"

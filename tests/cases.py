@@ -19,7 +19,9 @@ from striate.kernels.contract import ROWS
 
 TENSORS = {"conv2d": "x w b r", "linear": "x w b", "batch_norm": "x running_mean running_var weight bias",
            "add": "a b", "sub": "a b", "mul": "a b", "div": "a b", "concat": "values", "lerp": "old new",
-           "conv2d_norm": "x w b mean var gamma beta", "linear_norm": "x w b mean var gamma beta",
+           "conv2d_norm": "x w b mean var gamma beta r", "linear_norm": "x w b mean var gamma beta",
+           "conv2d_moments": "x w b", "conv2d_max_pool": "x w b", "norm_act": "x mean var gamma beta r",
+           "conv2d_max_pool_norm": "x w b mean var gamma beta",
            "cross_entropy": "logits targets weight", "count_correct": "logits targets", "mse_loss": "x target"}
 
 
@@ -62,7 +64,7 @@ class Call:
     kernel: str
     given: dict[str, Any] = field(default_factory=dict)
 
-    def __init__(self, kernel: str, **given: Any) -> None:
+    def __init__(self, kernel: str, /, **given: Any) -> None:
         object.__setattr__(self, "kernel", kernel)
         object.__setattr__(self, "given", given)
 
@@ -309,7 +311,20 @@ SPREAD = dict(stride=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2), groups=2)
 FUSED = [  # operations as `fuse` writes them, their parameters already in one form
     *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=(6,), **SPREAD, flip=False, activation=a) for a in range(4)),
     Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, **SPREAD, flip=True, activation=1),
+    *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=b, r=(2, 6, 3, 6), **SPREAD, flip=flip, activation=a)
+      for a, b, flip in ((0, None, True), (1, (6,), False), (2, (6,), True))),
+    *(Case("conv2d_moments", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=b, **SPREAD, flip=flip)
+      for b, flip in (((6,), False), (None, True))),
+    *(Case("conv2d_max_pool", x=(2, 4, 8, 5), w=(6, 2, 3, 2), b=b, **SPREAD, flip=flip, activation=a)
+      for a, b, flip in ((0, (6,), False), (1, None, True))),
+    *(Case("norm_act", x=x, mean=(c,), var=(c,), gamma=gamma, beta=beta, eps=1e-3, activation=a, own=0, **r)
+      for x, c in (((3, 5, 4, 2), 5), ((7, 6), 6)) for a in (0, 1)
+      for gamma, beta in (((c,), (c,)), (None, None), ((c,), None)) for r in ({}, {"r": x})),
     *(Case("linear", x=(5, 7), w=(6, 7), b=(6,), activation=a) for a in range(4)),
+    Case("conv2d_norm", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, mean=(6,), var=(6,), gamma=(6,), beta=(6,),
+         r=(2, 6, 3, 6), **SPREAD, flip=False, activation=1, eps=1e-3),
+    *(Case("conv2d_max_pool_norm", x=(2, 4, 8, 5), w=(6, 2, 3, 2), b=b, mean=(6,), var=(6,), gamma=b, beta=(6,),
+           **SPREAD, flip=False, activation=a, eps=1e-3) for a, b in ((0, (6,)), (1, None))),
     *(Case("conv2d_norm", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=b, mean=(6,), var=(6,), gamma=b, beta=beta, **SPREAD,
            flip=False, activation=a, eps=1e-3) for a, b, beta in ((0, (6,), (6,)), (1, None, None), (2, (6,), None))),
     *(Case("linear_norm", x=(5, 7), w=(6, 7), b=b, mean=(6,), var=(6,), gamma=None, beta=b, activation=a, eps=1e-5)
@@ -353,6 +368,7 @@ ERRORS = [
 
 CASES = CONVOLUTION + POOLING + CALLBACKS + NORMALISATION + ELEMENTWISE + LOSSES + MOVES + FUSED
 
+WINOGRAD = ((3, 2), (3, 3), (3, 4), (5, 2), (5, 4))  # kernel and tile
 
 
 def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call:
@@ -384,6 +400,14 @@ CALLS = [
       for x, w, b, at in (((2, 4, 6, 5), (6, 2, 3, 2), None, SPREAD), ((3, 3, 9, 8), (17, 3, 3, 3), (17,), SAME),
                           ((5, 2, 8, 8), (6, 2, 3, 3), (6,), SAME), ((2, 8, 5, 7), (8, 1, 3, 3), None, DEPTHWISE),
                           ((1, 16, 3, 4), (33, 16, 1, 1), None, POINT), ((0, 3, 4, 4), (5, 3, 3, 3), (5,), SAME))),
+    *(Call("conv2d_dw_winograd", x=(n, c, 13 - kernel, wide), dy=(n, o, 17 - 2 * kernel, wide + 4 - kernel),
+           kernel=kernel, tile=tile, padding=(1, 2, 3 - kernel // 2, kernel // 2))
+      for kernel, tile in WINOGRAD for n, c, o, wide in ((2, 3, 5, 9), (1, 17, 9, 24), (0, 3, 4, 8))),
+    *(Call("conv2d_dw_winograd", x=(1, c, 4, 5), dy=(1, 41 - c, 4, 5), kernel=3, tile=4, padding=(1, 1, 1, 1))
+      for c in range(1, 41)),
+    *(Call("conv2d_dw_winograd", x=(n, 2, size, size), dy=(n, 2, size - 2, size - 2), kernel=3, tile=4,
+           padding=(0, 0, 0, 0)) for n in (1, 67) for size in (3, 5, 6, 10)),
+    Call("conv2d_dw_winograd", x=(7, 33, 28, 28), dy=(7, 65, 28, 28), kernel=3, tile=4, padding=(1, 1, 1, 1)),
     *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
     *(Call("linear_rows", x=(n, c), w=(67 - c, c), b=b, activation=a)
       for n, b, a in ((1, None, 0), (2, (1,), 1), (3, None, 2), (4, (1,), 3), (5, (1,), 1), (17, None, 0))

@@ -112,6 +112,14 @@ def linear_dw_adam_bound(tensors, params, _):
     return [(2 * move + bound) / EPS for move, bound in zip(moved, own, strict=True)]
 
 
+def conv2d_dw_winograd_bound(tensors, params, _):
+    """The rounding of one point reaches all taps: of each pair of channels the tap with the largest terms counts."""
+    kernel = (params["kernel"], params["kernel"])
+    size = k.conv2d_dw(*map(np.abs, tensors), kernel=kernel, stride=(1, 1), padding=params["padding"], dilation=(1, 1),
+                       groups=1)
+    return [16 * np.broadcast_to(size.max(axis=(2, 3), keepdims=True), size.shape)]
+
+
 OWN = {
     "linear_dw_adam": linear_dw_adam_bound,
     "conv2d_moments": conv2d_moments_bound,
@@ -128,4 +136,5 @@ OWN = {
     "cross_entropy": cross_entropy_bound,
     "cross_entropy_dx": cross_entropy_dx_bound,
     "batch_moments": batch_moments_bound,
+    "conv2d_dw_winograd": conv2d_dw_winograd_bound,
 }
