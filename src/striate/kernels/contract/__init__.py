@@ -3,19 +3,13 @@
 from striate.kernels.contract import (  # noqa: F401  # enter their rows
     conv,
     elementwise,
-<<<<<<< HEAD
     linear,
-=======
->>>>>>> main
     loss,
     norm,
     optim,
     pool,
     shape,
-<<<<<<< HEAD
-=======
     winograd_dw,
->>>>>>> main
 )
 from striate.kernels.contract.conv import HALVING
 from striate.kernels.contract.elementwise import broadcast
