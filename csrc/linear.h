@@ -164,12 +164,6 @@ static void panel_rows(const float* w, int64_t C, const float* xp, int64_t outpu
 
 // ---- both
 
-static inline vf activated(vf v, int64_t activation) {
-  if (activation == RELU) return max(vf{}, v);
-  if (activation == TANH) return vtanh(v);
-  return activation == SIGMOID ? vsigmoid(v) : v;
-}
-
 static void finish_linear(const float* bias, int64_t activation, float* y, int64_t outputs) {
   if (!bias && activation == NONE) return;
   over_columns(outputs, [&](int64_t o, auto m) {
