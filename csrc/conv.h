@@ -97,9 +97,21 @@ static void place_rows(const Job& job, int64_t ld, int64_t first, int64_t count,
 // A block: `count` rows, the first of them row `before` of its chunk.
 struct Block {
   int64_t first, count, chunk, before;
+  int64_t next;  // the first row of the block behind it, or -1
   float* packed;
   int64_t *rows, *r_rows;
 };
+
+// The part of x that is read in place next: the next kc of the depth, or the first of the next block.
+static inline NextRows next_rows(const Job& job, const Cut& cut, const Block& block, int64_t k1, int64_t panels) {
+  const bool deeper = k1 < job.depth;
+  if (!in_place(job.in) || (!deeper && block.next < 0)) return {};
+  const int64_t first = deeper ? block.first : block.next, k0 = deeper ? k1 : 0;
+  const int64_t rows = least(block.count, job.in.N * job.in.OH * job.in.OW - first);
+  const int64_t lines = ceil_div(least(cut.kc, job.depth - k0), 16);
+  return {
+      job.in.x + first * job.in.ld + k0, job.in.ld, lines, rows, 0, ceil_div(lines * rows * MR, panels * block.count)};
+}
 
 // What is done to a panel that has just been completed.
 static inline void finish_panel(const Job& job, const Block& k, int64_t column, int64_t cols) {
@@ -120,19 +132,21 @@ static void conv_block(const Job& job, const Cut& cut, const Block& block, int64
     t.a = direct ? job.in.x + block.first * job.in.ld + k0 : block.packed, t.lda = direct ? job.in.ld : cut.lda;
     t.ldb = NR, t.runs = 1, t.depth = k1 - k0, t.rows = block.rows, t.r_rows = block.r_rows;
     t.add = k0 > 0, t.relu = last && job.activation == RELU;
+    NextRows next = next_rows(job, cut, block, k1, panel1 - panel0);
     for (int64_t p = panel0; p < panel1; p++) {
       const int64_t column = p * NR;
       t.b = job.wp + p * job.panel + k0 * NR, t.c = job.y + column, t.cols = least(job.columns - column, NR);
       t.bias = last && job.bias ? job.bias + column : nullptr;
       t.r = last && job.r ? job.r + column : nullptr;
-      multiply_panel(t, block.count);
+      multiply_panel(t, block.count, next);
       if (last) finish_panel(job, block, column, t.cols);
     }
     k0 = k1;
   } while (k0 < job.depth);
 }
 
-static void conv_chunk(const Job& job, const Cut& cut, int64_t row_chunk, int64_t panel_chunk, char* scratch) {
+static void conv_chunk(const Job& job, const Cut& cut, int64_t row_chunk, int64_t panel_chunk, int64_t stride,
+                       char* scratch) {
   const int64_t M = job.in.N * job.in.OH * job.in.OW;
   const int64_t begin = row_chunk * cut.chunk_rows, end = least(begin + cut.chunk_rows, M);
   const int64_t panel0 = panel_chunk * cut.chunk_panels;
@@ -143,6 +157,8 @@ static void conv_chunk(const Job& job, const Cut& cut, int64_t row_chunk, int64_
   block.r_rows = job.r && job.r_ld != job.ld ? block.rows + cut.rows : block.rows;
   for (int64_t first = begin; first < end; first += cut.rows) {
     block.first = first, block.count = least(cut.rows, end - first), block.before = first - begin;
+    const int64_t next = first + cut.rows < end ? first + cut.rows : begin + stride * cut.chunk_rows;
+    block.next = next < M ? next : -1;
     place_rows(job, job.ld, first, block.count, block.rows);
     if (block.r_rows != block.rows) place_rows(job, job.r_ld, first, block.count, block.r_rows);
     conv_block(job, cut, block, panel0, panel1);

@@ -99,6 +99,6 @@ static void conv2d_dx_gemm(const Args& a, Team& team) {
     job.in.x += group * g.OG;
     job.wp += group * panels * job.panel;
     job.y += group * g.C;
-    conv_chunk(job, cut, rest % cut.row_chunks, panel_chunk, scratch);
+    conv_chunk(job, cut, rest % cut.row_chunks, panel_chunk, team.threads, scratch);
   });
 }

@@ -166,11 +166,25 @@ static inline void multiply(int64_t rows, const Tile& t) {
   else multiply_rows<MR, NV, ORDER>(rows, t);
 }
 
+// Lines of memory to be asked for ahead of their use, a few after each tile: `rows` runs of `lines` lines, `pitch`
+// floats apart, into L2.
+struct NextRows {
+  const float* at;
+  int64_t pitch, lines, rows, line, per_tile;
+  void ask() {
+    for (int64_t i = per_tile; i > 0 && rows > 0; i--) {
+      __builtin_prefetch(at + 16 * line, 0, 2);
+      if (++line == lines) line = 0, at += pitch, rows--;
+    }
+  }
+};
+
 // All rows of a block times one panel.
-static void multiply_panel(Tile t, int64_t rows) {
+static void multiply_panel(Tile t, int64_t rows, NextRows& next) {
   for (int64_t n; rows > 0; rows -= n, t.a += n * t.lda, t.rows += n, t.r_rows += n) {
     n = tile_rows(rows, tallest_tile(t.cols, BLOCKING));
     multiply<ROW_MAJOR>(n, t);
+    next.ask();
   }
 }
 
