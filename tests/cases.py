@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from expected.winograd import winograd_filters as filters
 from striate import ops
 from striate.errors import ConfigError, DtypeError, ShapeError
+from striate.kernels import reference
 from striate.kernels.contract import ROWS
 
 TENSORS = {"conv2d": "x w b r", "linear": "x w b", "batch_norm": "x running_mean running_var weight bias",
@@ -374,7 +374,7 @@ def winograd(x: tuple[int, ...], out_channels: int, kernel: int, tile: int, nr: 
              r: tuple[int, ...] | None = None) -> Call:
     """A row of conv2d_winograd, its filters transformed for panels of nr columns."""
     w = np.random.default_rng(kernel).standard_normal((out_channels, x[1], kernel, kernel))
-    u = filters(w, tile=tile, for_dx=0, nr=nr)
+    u = reference.kernels().winograd_filters(w, tile=tile, for_dx=0, nr=nr)
     return Call("conv2d_winograd", x=x, u=u, b=(out_channels,) if b else None, r=r, out_channels=out_channels,
                 kernel=kernel, tile=tile, padding=padding, activation=activation, pool=pool, moments=moments)
 
