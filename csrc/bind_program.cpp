@@ -144,7 +144,7 @@ std::vector<Placed> placed_list(nb::handle items) {
   return list;
 }
 
-// (kernel, tensors, integers, floats, scratch block, scratch offset, scratch bytes), or for foreign code
+// (kernel, tensors, integers, floats, scratch block, scratch offset, scratch bytes, alone), or for foreign code
 // ("callback", tensors, function, number of inputs, ...)
 CallSpec call_of(nb::handle item) {
   CallSpec spec;
@@ -164,6 +164,7 @@ CallSpec call_of(nb::handle item) {
   spec.scratch_block = nb::cast<int32_t>(item[4]);
   spec.scratch_offset = nb::cast<int64_t>(item[5]);
   spec.scratch_bytes = nb::cast<int64_t>(item[6]);
+  spec.alone = nb::cast<bool>(item[7]);
   return spec;
 }
 

@@ -23,6 +23,18 @@ Tensor at(const Placed& placed, const std::vector<uintptr_t>& blocks) {
   return tensor;
 }
 
+// The user's arrays to the program's memory, or back. The leader copies small ones: a scalar is not worth a barrier.
+void transfer_all(const std::vector<Placed>& places, const std::vector<Strided>& arrays,
+                  const std::vector<uintptr_t>& blocks, bool in, Team& team) {
+  for (size_t i = 0; i < places.size(); i++) {
+    const Strided own = as_strided(at(places[i], blocks));
+    const Strided &from = in ? arrays[i] : own, &to = in ? own : arrays[i];
+    if (team.threads > 1 && worth_sharing(own)) transfer(from, to, team);
+    else if (team.thread == 0) transfer_alone(from, to);
+  }
+  team_barrier(team);
+}
+
 }  // namespace
 
 // What one run hands to all its threads.
@@ -32,7 +44,7 @@ struct Program::Walk : TeamWork {
   const std::vector<Strided>&inputs, &outputs;
   int64_t first;
   bool profile;
-  int64_t stopped_at = -1;
+  int64_t stopped_at = -1, began_ns = 0;  // the leader's
 
   Walk(Program& p, const std::vector<uintptr_t>& at, const std::vector<Strided>& in, const std::vector<Strided>& out,
        int64_t start, bool timed)
@@ -60,6 +72,9 @@ Program::Program(const Isa& isa, int32_t threads, std::vector<CallSpec> calls, s
   for (size_t i = 0; i < calls.size(); i++)
     add(calls[i], isa, "program: call " + std::to_string(i) + " (" + calls[i].kernel + ")");
   tensors_.resize(places_.size());
+  bool alone = true;
+  for (const Call& call : calls_) alone = alone && call.alone;
+  if (alone) threads_ = 1;
 }
 
 void Program::add(const CallSpec& spec, const Isa& isa, const std::string& who) {
@@ -71,7 +86,8 @@ void Program::add(const CallSpec& spec, const Isa& isa, const std::string& who) 
             int64_t(floats_.size()),
             spec.scratch_bytes ? spec.scratch_block : -1,
             spec.scratch_offset,
-            spec.callback};
+            spec.callback,
+            spec.alone && !spec.callback};
   if (!spec.callback) call.function = isa.table->functions[kernel_named(spec.kernel)];
   calls_.push_back(std::move(call));
   places_.insert(places_.end(), spec.tensors.begin(), spec.tensors.end());
@@ -89,44 +105,67 @@ void Program::prepare(const Walk& walk) {
   placed_at_ = walk.blocks;
 }
 
-void Program::run_call(const Call& call, Team& team) {
+void Program::run_callback(const Call& call, Team& team) {
   const Tensor* tensors = tensors_.data() + call.first_tensor;
-  const int64_t* integers = integers_.data() + call.first_integer;
-  if (!call.callback) {
-    char* scratch = call.scratch_block < 0
-                        ? nullptr
-                        : reinterpret_cast<char*>(placed_at_[call.scratch_block]) + call.scratch_offset;
-    call.function({tensors, integers, floats_.data() + call.first_float, scratch, int32_t(call.tensors)}, team);
-    return;
-  }
   if (team.thread == 0) {
     KeepDenormals keep;
-    if (!call.callback->run(tensors, integers[0], call.tensors)) team_request(team, STOP_FAILED);
+    if (!call.callback->run(tensors, integers_[call.first_integer], call.tensors)) team_request(team, STOP_FAILED);
     team_after_callback(team);
   }
   team_barrier(team);
 }
 
-// All threads walk the same list; each call ends with a barrier, behind which they agree whether to go on.
+void Program::run_call(int64_t i, Team& team, Walk& walk) {
+  const Call& call = calls_[i];
+  const bool leader = team.thread == 0;
+  if (leader) team.pool->interruptible = i < update_from_;
+  if (call.callback) {
+    run_callback(call, team);
+  } else {
+    char* scratch = call.scratch_block < 0
+                        ? nullptr
+                        : reinterpret_cast<char*>(placed_at_[call.scratch_block]) + call.scratch_offset;
+    call.function({tensors_.data() + call.first_tensor, integers_.data() + call.first_integer,
+                   floats_.data() + call.first_float, scratch, int32_t(call.tensors)},
+                  team);
+  }
+  if (!leader || !walk.profile) return;
+  const int64_t end = now_ns();
+  ns_[i] = end - walk.began_ns;
+  walk.began_ns = end;
+}
+
+// A call that all compute ends with a barrier, behind which they agree whether to go on.
+int64_t Program::run_shared(int64_t i, Team& team, Walk& walk) {
+  run_call(i, team, walk);
+  if (team.thread == 0 && team_decided(team)) walk.stopped_at = i;
+  return i + 1;
+}
+
+// Neighbouring calls too small to share cost one barrier together.
+int64_t Program::run_alone(int64_t i, Team& team, Walk& walk) {
+  int64_t end = i + 1;
+  while (end < int64_t(calls_.size()) && calls_[end].alone) end++;
+  if (team.thread == 0) {
+    Team alone{team.pool, 0, 1};
+    for (; i < end && walk.stopped_at < 0; i++) {
+      run_call(i, alone, walk);
+      if (team_requested(team)) walk.stopped_at = i;
+    }
+  }
+  team_barrier(team);
+  return end;
+}
+
 void Program::walk(Team& team, Walk& walk) {
   const bool leader = team.thread == 0;
-  for (size_t i = 0; i < inputs_.size(); i++) transfer(walk.inputs[i], as_strided(at(inputs_[i], walk.blocks)), team);
-  int64_t start = leader && walk.profile ? now_ns() : 0;
-  for (int64_t i = walk.first; i < int64_t(calls_.size()); i++) {
-    if (team_decided(team)) break;
-    if (leader) team.pool->interruptible = i < update_from_;
-    run_call(calls_[i], team);
-    if (!leader) continue;
-    if (team_decided(team)) walk.stopped_at = i;
-    if (!walk.profile) continue;
-    const int64_t end = now_ns();
-    ns_[i] = end - start;
-    start = end;
-  }
+  transfer_all(inputs_, walk.inputs, walk.blocks, true, team);
+  if (leader && walk.profile) walk.began_ns = now_ns();
+  for (int64_t i = walk.first; i < int64_t(calls_.size()) && !team_decided(team);)
+    i = calls_[i].alone ? run_alone(i, team, walk) : run_shared(i, team, walk);
   if (team_decided(team) & ~STOP_NOT_FINITE) return;
   if (leader) team.pool->interruptible = false;
-  for (size_t i = 0; i < outputs_.size(); i++)
-    transfer(as_strided(at(outputs_[i], walk.blocks)), walk.outputs[i], team);
+  transfer_all(outputs_, walk.outputs, walk.blocks, false, team);
 }
 
 RunResult Program::run(const std::vector<uintptr_t>& blocks, const std::vector<Strided>& inputs,

@@ -33,6 +33,7 @@ struct CallSpec {
   int32_t scratch_block = -1;
   int64_t scratch_offset = 0, scratch_bytes = 0;
   std::shared_ptr<Callback> callback;  // instead of a kernel; integers[0] is the number of inputs
+  bool alone = false;                  // too small to share: the leader computes it while the others wait
 };
 
 struct RunResult {
@@ -64,13 +65,17 @@ class Program {
     int32_t scratch_block;
     int64_t scratch_offset;
     std::shared_ptr<Callback> callback;
+    bool alone;
   };
   struct Walk;
 
   void add(const CallSpec& spec, const Isa& isa, const std::string& who);
   void prepare(const Walk& walk);
   void walk(Team& team, Walk& walk);
-  void run_call(const Call& call, Team& team);
+  int64_t run_shared(int64_t i, Team& team, Walk& walk);
+  int64_t run_alone(int64_t i, Team& team, Walk& walk);
+  void run_call(int64_t i, Team& team, Walk& walk);
+  void run_callback(const Call& call, Team& team);
 
   int32_t threads_;
   std::vector<int64_t> block_bytes_;

@@ -139,6 +139,7 @@ void reset(Pool& pool, int32_t threads, bool (*interrupted)()) {
   pool.interruptible = true;
   pool.interrupted = interrupted;
   pool.asked_ms = coarse_ms();
+  pool.threads = threads;
   pool.spin = threads <= available_cores();
 }
 
@@ -241,8 +242,8 @@ void team_end(Team& team) { team_barrier(team); }
 
 void team_barrier(Team& team) {
   Pool& pool = *team.pool;
-  if (team.threads == 1) {
-    pool.decided = pool.requested.load(std::memory_order_relaxed);
+  if (team.threads == 1) {  // one member alone decides nothing for the others, who may be reading
+    if (pool.threads == 1) pool.decided = pool.requested.load(std::memory_order_relaxed);
     return;
   }
   const uint32_t phase = pool.phase.value.load(std::memory_order_relaxed);
@@ -270,7 +271,7 @@ uint32_t run_team(int32_t threads, TeamWork& work, bool (*interrupted)()) {
 
 void team_after_callback(Team& team) {
   const Process* p = current.load();
-  if (team.threads > 1 && (!p || &p->pool != team.pool)) team.threads = 1;
+  if (team.threads > 1 && (!p || &p->pool != team.pool)) team.threads = team.pool->threads = 1;
 }
 
 int32_t pool_workers() {

@@ -39,6 +39,7 @@ struct Pool {
   alignas(64) Gong phase;
   alignas(64) std::atomic<uint32_t> requested{STOP_NONE};
   std::atomic<bool> spin{false};
+  int32_t threads = 1;           // of the whole team: a member may also compute alone, as a team of one
   uint32_t decided = STOP_NONE;  // `requested` as the last thread at a barrier saw it: all threads read the same
   // The leader's own:
   alignas(64) bool interruptible = false;
@@ -50,6 +51,7 @@ struct Pool {
 // All threads of the team meet; the last to come decides whether the run stops.
 void team_barrier(Team& team);
 inline uint32_t team_decided(const Team& team) { return team.pool->decided; }
+inline uint32_t team_requested(const Team& team) { return team.pool->requested.load(std::memory_order_relaxed); }
 inline void team_request(Team& team, Stop stop) { team.pool->requested.fetch_or(stop); }
 
 // What a team does in one run.

@@ -167,6 +167,8 @@ void transfer(const Strided& from, const Strided& to, Team& team) {
   });
 }
 
+bool worth_sharing(const Strided& array) { return bytes_of(array) > CHUNK_BYTES; }
+
 void transfer_alone(const Strided& from, const Strided& to) {
   const Plan plan = plan_of(from, to);
   for (int64_t unit = 0; unit < plan.units; unit++) copy_unit(plan, from.data, to.data, unit);

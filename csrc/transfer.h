@@ -20,5 +20,6 @@ Strided as_contiguous(const Tensor& t, char* data);  // row-major over the logic
 // Same shape and dtype on both sides; called by all threads of a team.
 void transfer(const Strided& from, const Strided& to, Team& team);
 void transfer_alone(const Strided& from, const Strided& to);
+bool worth_sharing(const Strided& array);  // more than one chunk
 
 }  // namespace striate

@@ -45,9 +45,6 @@ struct WinogradDwCut {
   }
 };
 
-// An odd number of lines: the same place of all points in different sets of L1.
-static inline int64_t odd_lines(int64_t floats) { return (ceil_div(floats, 16) | 1) * 16; }
-
 // The longest side of which `blocks` are made as evenly as it goes.
 static inline int64_t even_side(int64_t blocks, int64_t longest) {
   return ceil_div(blocks, most(ceil_div(blocks, most(longest, 1)), 1));
@@ -92,7 +89,7 @@ static void transform_tiles(const WinogradDwJob& job, int64_t first, int64_t beg
   const Slab& slab = job.slab;
   for (int64_t t = begin, count; t < end; t += count) {
     const int64_t across = t % cut.across, down = t / cut.across, at = (t - first) * NR;
-    count = least(least(STRIP, cut.across - across), end - t);
+    count = least(least(TILE_STRIP, cut.across - across), end - t);
     const Strip strip = {down / cut.down, down % cut.down, across, count};
     transform_strip<InputPass<T>, TILE>(job.x, strip, slab.block, slab.v_step, slab.v + at);
     transform_strip<GradientPass<TILE, T>, TILE>(job.dy, strip, slab.block, slab.z_step, slab.z + at);

@@ -8,10 +8,11 @@
 // Rows, columns and channels beyond the map are zeros; so are points of tiles that reach over dy's edge, whatever x
 // holds there.
 #pragma once
+#include "lanes.h"
 #include "winograd_points.h"
 
 // Tiles of a row that are transformed together: 34 columns of 6 points are 13 KiB of L1 with AVX2.
-static const int64_t STRIP = 8;
+static const int64_t TILE_STRIP = 8;
 
 template <int TILE, int T>
 struct GradientPass {  // A, transposed output transform: the powers of the points, exact in float32
@@ -67,7 +68,7 @@ static inline void transform_rows(const float* columns, int64_t tiles, int64_t s
 template <class X, int TILE>
 static void transform_strip(const Patches& p, const Strip& s, int64_t block, int64_t step, float* to) {
   static const float ZEROS[STRIATE_WIDTH] = {};
-  alignas(64) float columns[((STRIP - 1) * TILE + X::COLUMNS) * X::ROWS * NR];
+  alignas(64) float columns[((TILE_STRIP - 1) * TILE + X::COLUMNS) * X::ROWS * NR];
   const int64_t h0 = s.down * TILE - p.top, w0 = s.across * TILE - p.left, width = (s.count - 1) * TILE + X::COLUMNS;
   for (int64_t c0 = 0; c0 < p.C; c0 += NR, to += block) {
     for (int64_t c = c0; c < c0 + NR; c += WIDTH) {

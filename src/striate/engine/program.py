@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from striate.engine.place import ARENA, place
-from striate.engine.profile import Profile
-from striate.engine.tape import Buffer, Call, Tape
+from striate.engine.profile import Profile, estimated_ns
+from striate.engine.tape import Buffer, Call, Tape, TapeInput
 from striate.errors import DtypeError, LimitError, NonFiniteError, ShapeError
 from striate.graph import Array, Edits
 from striate.kernels import _native
@@ -20,6 +19,9 @@ from striate.kernels.callback import call_back
 from striate.kernels.contract import DENSE
 from striate.kernels.native import DTYPES, encode
 from striate.ops.dispatch import check_targets
+
+TEAM_NS = 50_000  # a run below this is done by one thread sooner than another wakes up
+CALL_NS = 3_000  # a call below this costs more to share than to do: a barrier is about 1 us
 
 Tensor = tuple[int, int, tuple[int, ...], int, int]  # block, offset, shape, ld, dtype code
 
@@ -33,21 +35,11 @@ class Arena:
 
     def __init__(self) -> None:
         self.block: Any = None
-        self._here = threading.local()
+        self.running: set[int] = set()  # threads
 
-    @contextmanager
-    def held(self, nbytes: int) -> Iterator[Any]:
-        """A block of at least `nbytes` for the length of a run."""
-        inner = getattr(self._here, "running", False)
-        block = reserved(nbytes) if inner else self._grown(nbytes)
-        self._here.running = True
-        try:
-            yield block
-        finally:
-            self._here.running = inner
-
-    def _grown(self, nbytes: int) -> Any:
-        block = self.block
+    def taken(self, nbytes: int, inner: bool) -> Any:
+        """A block of at least `nbytes` for a run; `inner` for one inside another of the same thread."""
+        block = reserved(nbytes) if inner else self.block
         if block is None or block.nbytes < nbytes:
             self.block = None  # the old block goes back before the new one is taken
             self.block = block = reserved(nbytes)
@@ -71,15 +63,20 @@ class Program:
     bytes: `plan.peak_bytes` are the states, constants and arena it needs, known before it runs.
     """
 
-    def __init__(self, tape: Tape, *, isa: str, threads: int, arena: Arena | None = None, nest: Any = 0) -> None:
+    def __init__(self, tape: Tape, *, isa: str, threads: int, arena: Arena | None = None, nest: Any = 0,
+                 memory_budget: int | None = None) -> None:
         self.isa, self.threads, self.arena = isa, threads, arena or Arena()
         self.nest = nest  # how the results lie in the tuples, lists and dicts that forward returned
         self.check = os.environ.get("STRIATE_CHECK") == "1"
         self.fingerprint = tape.fingerprint(isa)
-        self.plan = place(tape, self._scratch_bytes, self.check)
+        self.plan = place(tape, self._scratch_bytes, self.check, memory_budget)
         self._constants = reserved(self.plan.constant_bytes) if self.plan.constant_bytes else None
         self._fill_constants()
         self._prelude_seen: tuple[int, int] | None = None
+        self._inputs = [(i, np.dtype(i.buffer.dtype)) for i in self.plan.tape.inputs]
+        self._outputs = [(name, b, np.dtype(b.dtype)) for name, b in self.plan.tape.outputs.items()]
+        self._blocks = [self._constants.address if self._constants else 0,
+                        *(s.storage.ctypes.data for s in self.plan.states)]  # all but the arena stay where they are
         self._native = self._bind()
 
     def run(self, inputs: Mapping[str, Any], profile: bool = False) -> dict[str, Array]:
@@ -89,16 +86,24 @@ class Program:
         state was changed.
         """
         plan = self.plan
-        feeds = [self._feed(i.name, inputs[i.name], i.buffer, i.limit) for i in plan.tape.inputs]
+        feeds = [_feed(inputs[i.name], i, dtype) for i, dtype in self._inputs]
         results = self._results()
         now = None if Edits.open else (Edits.count, Edits.writes)
         prelude, self._prelude_seen = now is None or now != self._prelude_seen, None
-        with self.arena.held(plan.arena_bytes) as block:
+        thread, running = threading.get_ident(), self.arena.running
+        inner = thread in running
+        block = self.arena.taken(plan.arena_bytes, inner)
+        running.add(thread)
+        try:
+            blocks = [block.address, *self._blocks]
             if self.check:
                 self._poison(block)
-            stopped = self._native.run(self._addresses(block), feeds, list(results.values()), prelude, profile)
+            stopped = self._native.run(blocks, feeds, list(results.values()), prelude, profile)
             if self.check:
                 self._check_guards(block)
+        finally:
+            if not inner:
+                running.discard(thread)
         if plan.update_from < len(plan.tape.calls):
             Edits.writes += 1
         self._prelude_seen = now
@@ -108,7 +113,7 @@ class Program:
 
     def _results(self) -> dict[str, Array]:
         try:
-            return {name: _empty(b) for name, b in self.plan.tape.outputs.items()}
+            return {name: _empty(b, dtype) for name, b, dtype in self._outputs}
         except MemoryError as error:
             raise LimitError(f"program: needs more memory for its results than there is; {error}") from None
 
@@ -132,13 +137,14 @@ class Program:
     def _bind(self) -> Any:
         plan = self.plan
         calls: list[tuple[Any, ...]] = []
-        for call, (offset, nbytes) in zip(plan.tape.calls, plan.scratch, strict=True):
+        alone = _alone(plan.tape.calls)
+        for call, (offset, nbytes), small in zip(plan.tape.calls, plan.scratch, alone, strict=True):
             tensors = [self._tensor(name, b, call) for name, b in call.tensors()]
             if call.row.name == "callback":
                 calls.append(("callback", tensors, _checked_callback(call), len(call.inputs)))
                 continue
             ints, floats = encode(call.row, call.params)
-            calls.append((call.row.name, tensors, ints, floats, ARENA, offset, nbytes))
+            calls.append((call.row.name, tensors, ints, floats, ARENA, offset, nbytes, small))
         inputs = [self._tensor("x", i.buffer) for i in plan.tape.inputs]
         outputs = [self._tensor("y", b) for b in plan.tape.outputs.values()]
         sizes = [plan.arena_bytes, plan.constant_bytes, *(s.storage.nbytes for s in plan.states)]
@@ -156,22 +162,6 @@ class Program:
         return int(_native.scratch(self.isa, call.row.name, tensors, *encode(call.row, call.params), self.threads))
 
     # ---- running
-
-    def _feed(self, name: str, given: Any, buffer: Buffer, limit: int) -> Array:
-        array = np.asarray(given)
-        if array.dtype != buffer.dtype:
-            if not _converts(array, buffer):
-                raise DtypeError(f"{name}: needs an array of {buffer.dtype}, got {array.dtype}")
-            array = array.astype(buffer.dtype)
-        if array.shape != buffer.shape:
-            raise ShapeError(f"{name}: needs an array of shape {buffer.shape}, got {array.shape}")
-        if limit:
-            check_targets(name, array, limit)
-        return array
-
-    def _addresses(self, block: Any) -> list[int]:
-        constants = self._constants.address if self._constants else 0
-        return [block.address, constants, *(s.storage.ctypes.data for s in self.plan.states)]
 
     def _fill_constants(self) -> None:
         for storage in self.plan.constants:
@@ -192,6 +182,13 @@ class Program:
             assert (memory[offset : offset + nbytes] == 0xFF).all(), f"a kernel wrote outside its tensors at {offset}"
 
 
+def _alone(calls: list[Call]) -> list[bool]:
+    """Whether each call is too small to share among threads: the leader computes it while the others wait."""
+    ns = [estimated_ns(c) for c in calls]
+    tiny = sum(n for c, n in zip(calls, ns, strict=True) if c.section != "prelude") < TEAM_NS
+    return [tiny or n < CALL_NS for n in ns]
+
+
 def _checked_callback(call: Call) -> Callable[..., tuple[Array, ...]]:
     specs = [b.spec for b in call.outputs if b is not None]
     return lambda *arrays: call_back(call.params["function"], arrays, specs)
@@ -210,6 +207,20 @@ def described(name: str, b: Buffer, call: Call | None = None) -> tuple[tuple[int
     return shape, ld, DTYPES[b.dtype]
 
 
+def _feed(given: Any, wanted: TapeInput, dtype: np.dtype[Any]) -> Array:
+    """`given` as an array that the native core copies in."""
+    array, name, buffer = np.asarray(given), wanted.name, wanted.buffer
+    if array.dtype is not dtype and array.dtype != dtype:
+        if not _converts(array, buffer):
+            raise DtypeError(f"{name}: needs an array of {buffer.dtype}, got {array.dtype}")
+        array = array.astype(dtype)
+    if array.shape != buffer.shape:
+        raise ShapeError(f"{name}: needs an array of shape {buffer.shape}, got {array.shape}")
+    if wanted.limit:
+        check_targets(name, array, wanted.limit)
+    return array
+
+
 def _converts(array: Array, b: Buffer) -> bool:
     """Whether the numbers of `array` are those of `b` in another form: other integers, byte order, or a scalar."""
     integers = array.dtype.kind in "iu" and b.dtype == "int64"
@@ -217,11 +228,11 @@ def _converts(array: Array, b: Buffer) -> bool:
     return integers or scalar or array.dtype.newbyteorder("=") == b.dtype
 
 
-def _empty(b: Buffer) -> Array:
+def _empty(b: Buffer, dtype: np.dtype[Any]) -> Array:
     """A fresh array for a result: rank 4 lies in memory as NHWC and is seen as NCHW."""
     if len(b.shape) != 4 or b.dense:
-        return np.empty(b.shape, b.dtype)
+        return np.empty(b.shape, dtype)
     n, c, h, w = b.shape
-    return np.empty((n, h, w, c), b.dtype).transpose(0, 3, 1, 2)
+    return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from striate.engine.choose import choose
@@ -12,6 +13,7 @@ from striate.engine.fuse import fuse
 from striate.engine.program import Arena, Program
 from striate.engine.record import Optimizer, record
 from striate.engine.trace import Loss, Network, trace
+from striate.engine.tune import tune
 from striate.errors import ConfigError
 from striate.graph import Edits, Graph, State
 from striate.kernels import native
@@ -33,6 +35,19 @@ class Request:
     outputs: bool = True  # whether the net's own outputs are results, or only loss and metrics
     watch: tuple[str, ...] = ()
     optimizer: Optimizer | None = None
+    tune: bool = False  # whether algorithms are chosen by measuring
+    memory_budget: int | None = None  # bytes that a run may need; None: as many as it likes
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, f.name) for f in fields(self)))
+
+
+At = tuple[int, str, int, str]  # batch size, instruction set, threads, precision
+Latest = tuple[Request, At, Program]
 
 
 class Programs:
@@ -45,20 +60,32 @@ class Programs:
     def __init__(self, net: Network) -> None:
         self.net = net
         self.arena = Arena()
+        self.tuned: Mapping[str, str] = {}  # what programs of this net were tuned to
         self._graphs: OrderedDict[Request, Graph] = OrderedDict()
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
         self._seen = -1
         self._structure: tuple[Any, ...] = ()
+        self._latest: Latest | None = None
 
     def get(self, request: Request, batch: int) -> Program:
         """The program of `request` for a batch size."""
         if self._seen != Edits.count:
             self._refresh()
-        key = (request, batch, native.default_isa(), native.get_threads(), native.get_precision())
-        if key in self._programs:
+        at = (batch, native.default_isa(), native.get_threads(), native.get_precision())
+        latest = self._latest
+        if latest is not None and latest[0] is request and latest[1] == at:
+            return latest[2]
+        program = self._found(request, at)
+        self._latest = (request, at, program)
+        return program
+
+    def _found(self, request: Request, at: At) -> Program:
+        key = (request, *at)
+        program = self._programs.get(key)
+        if program is not None:
             self._programs.move_to_end(key)
-            return self._programs[key]
-        program = self._build(request, batch)
+            return program
+        program = self._build(request, at[0])
         self._programs[key] = program
         self._seen = Edits.count  # building makes states of its own (optimiser slots); they edit nothing that was there
         while len(self._programs) > KEPT:
@@ -76,9 +103,17 @@ class Programs:
         graph = self._graphs[request]
         return graph if graph.inputs[0].shape[0] == batch else graph.rebatch(batch)
 
+    def retune(self, tuned: Mapping[str, str]) -> None:
+        """Takes the algorithms of an earlier run; what they do not name is measured when it is met."""
+        if not tuned.items() <= self.tuned.items():
+            self.tuned = dict(tuned)
+            self._programs.clear()
+            self._latest = None
+
     def release(self) -> None:
         """Gives back the arena and forgets all programs."""
         self._programs.clear()
+        self._latest = None
         self._graphs.clear()
         self.arena.release()
 
@@ -87,6 +122,7 @@ class Programs:
         if structure != self._structure:
             self._graphs.clear()
             self._programs.clear()
+            self._latest = None
             self._structure = structure
         self._seen = Edits.count
 
@@ -120,6 +156,11 @@ class Programs:
         target = native.target(isa, training=request.training)
         loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
         tape = record(fused, target, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
-        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
+        if request.tune:
+            found = tune(tape, target, self.tuned, threads, self.arena)
+            self.tuned = {**self.tuned, **found}
+            target = replace(target, tuned=tuple(sorted(found.items())))
+        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest,
+                       memory_budget=request.memory_budget)
 
 

@@ -16,7 +16,7 @@ Pair = tuple[int, int]
 
 def integer(who: str, name: str, value: Any, low: int = 1, high: int = MAX_SIZE) -> int:
     """`value` as an int in [low, high]; booleans, floats and strings are not integers."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+    if type(value) is not int and (isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer)):
         raise DtypeError(f"{who}: {name} must be an integer, got {_shown(value)}")
     if not low <= value <= high:
         bound = "positive" if low == 1 else f"at least {low}"
