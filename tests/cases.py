@@ -438,7 +438,8 @@ CALLS = [
       for c in range(1, 41)),
     *(Call("conv2d_dw_winograd", x=(n, 2, size, size), dy=(n, 2, size - 2, size - 2), kernel=3, tile=4,
            padding=(0, 0, 0, 0)) for n in (1, 67) for size in (3, 5, 6, 10)),
-    Call("conv2d_dw_winograd", x=(7, 33, 28, 28), dy=(7, 65, 28, 28), kernel=3, tile=4, padding=(1, 1, 1, 1)),
+    *(Call("conv2d_dw_winograd", x=(n, c, size, size), dy=(n, o, size, size), kernel=3, tile=4, padding=(1, 1, 1, 1))
+      for n, c, o, size in ((7, 33, 65, 28), (1, 250, 260, 5))),  # several slabs; all points of some channels together
     *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
     *(Call("linear_rows", x=(n, c), w=(67 - c, c), b=b, activation=a)
       for n, b, a in ((1, None, 0), (2, (1,), 1), (3, None, 2), (4, (1,), 3), (5, (1,), 1), (17, None, 0))
