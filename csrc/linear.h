@@ -204,7 +204,6 @@ static void linear_rows(const Args& a, Team& team) {
     } else {
       dot_rows({w.f32() + o * C, x.f32(), C, x.ld, C, sums, LINEAR_OUTPUTS * WIDTH, false}, outputs, N, to, y.ld);
     }
-    for (int64_t i = 0; i < images; i++)
-      finish_linear(b ? b.f32() + o : nullptr, a.i[0], to + i * y.ld, outputs);
+    for (int64_t i = 0; i < images; i++) finish_linear(b ? b.f32() + o : nullptr, a.i[0], to + i * y.ld, outputs);
   });
 }
