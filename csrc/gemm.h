@@ -168,7 +168,7 @@ static inline void multiply(int64_t rows, const Tile& t) {
 
 // Lines of memory to be asked for ahead of their use, a few after each tile: `rows` runs of `lines` lines, `pitch`
 // floats apart, into L2.
-struct Ahead {
+struct RowsAhead {
   const float* at;
   int64_t pitch, lines, rows, line, per_tile;
   void ask() {
@@ -180,12 +180,19 @@ struct Ahead {
 };
 
 // All rows of a block times one panel.
-static void multiply_panel(Tile t, int64_t rows, Ahead& next) {
+static void multiply_panel(Tile t, int64_t rows, RowsAhead& next) {
   for (int64_t n; rows > 0; rows -= n, t.a += n * t.lda, t.rows += n, t.r_rows += n) {
     n = tile_rows(rows, tallest_tile(t.cols, BLOCKING));
     multiply<ROW_MAJOR>(n, t);
     next.ask();
   }
+}
+
+static __attribute__((noinline)) vf tanh_or_sigmoid(vf v, int64_t activation) {
+  return activation == TANH ? vtanh(v) : vsigmoid(v);
+}
+static inline vf activated(vf v, int64_t activation) {
+  return activation == NONE ? v : activation == RELU ? max(vf{}, v) : tanh_or_sigmoid(v, activation);
 }
 
 // tanh or sigmoid of rows that have just been written and are still in L1.
@@ -195,6 +202,6 @@ static void activate_rows(float* c, const int64_t* rows, int64_t count, int64_t 
       const int64_t n = least(cols - j, WIDTH);
       float* p = c + rows[i] + j;
       const vf v = load_part(p, n);
-      store_part(p, activation == TANH ? vtanh(v) : vsigmoid(v), n);
+      store_part(p, activated(v, activation), n);
     }
 }
