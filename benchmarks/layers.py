@@ -33,12 +33,11 @@ def layers(name: str, batch: int) -> Counter[Layer]:
     """The different layers of a network, and how often each is there."""
     found: Counter[Layer] = Counter()
     for node in find(name).build().graph(find(name).input_shape, batch=batch).nodes:
-        x, w = (v and v.shape for v in node.inputs[:2]) if node.op.name in ("conv2d", "linear") else (None, None)
-        if node.op.name == "conv2d":
-            at = {key: node.params[key] for key in ("stride", "padding", "dilation", "groups")}
-            found[Layer.conv2d(x, w, **at)] += 1
-        elif node.op.name == "linear":
-            found[Layer(x, w)] += 1
+        if node.op.name not in ("conv2d", "linear"):
+            continue
+        x, w = (v.shape for v in node.inputs[:2] if v is not None)
+        at = {key: node.params[key] for key in ("stride", "padding", "dilation", "groups") if key in node.params}
+        found[Layer.conv2d(x, w, **at) if at else Layer(x, w)] += 1
     return found
 
 

@@ -40,7 +40,8 @@ PLAN = {  # network -> batches, largest first
     TRAINING: {"vgg16": (4, 32), "resnet50": (8, 32), "resnet20": (128,), "alexnet": (16,), "lenet5": (128,)},
 }
 QUICK = {INFERENCE: {"lenet5": (256,), "resnet20": (128,)}, TRAINING: {"lenet5": (128,), "resnet20": (128,)}}
-MEMORY_BATCH = 32  # measured for its peak memory, which 4 engines at once could not have: only these two
+# A training step of this batch is there for its peak memory: few rounds of the two engines that are compared by it.
+MEMORY_NETWORKS, MEMORY_BATCH, MEMORY_ROUNDS = ("vgg16", "resnet50"), 32, 3
 MEMORY_ENGINES = (OURS, "torch channels_last")
 TOLERANCE = 1e-3  # of the largest logit, and of the first loss where there is no dropout
 DROPOUT = ("vgg16", "alexnet")  # their first losses depend on the masks: they must be within a factor of 2
@@ -178,12 +179,15 @@ def measure(job: Job, engines: Sequence[str], rounds: int, seconds: float) -> li
     return list(found.values())
 
 
+def for_memory(job: Job) -> bool:
+    """Whether the job is one of those that measure memory."""
+    return job.mode == TRAINING and job.batch >= MEMORY_BATCH and job.network in MEMORY_NETWORKS
+
+
 def engines_of(job: Job, asked: Sequence[str]) -> list[str]:
     """Those of `asked` that do the job."""
     able = [e for e in asked if job.mode == INFERENCE or ENGINES[e].trains]
-    if job.mode == TRAINING and job.batch >= MEMORY_BATCH and job.network in ("vgg16", "resnet50"):
-        able = [e for e in able if e in MEMORY_ENGINES]
-    return able
+    return [e for e in able if e in MEMORY_ENGINES] if for_memory(job) else able
 
 
 def jobs(args: argparse.Namespace, folder: str) -> list[Job]:
@@ -202,7 +206,7 @@ def run(job: Job, args: argparse.Namespace) -> list[Measured]:
     """One job: its files, then its turns."""
     engines = engines_of(job, args.engines)
     prepare(job, engines)
-    return measure(job, engines, args.rounds, args.seconds)
+    return measure(job, engines, min(args.rounds, MEMORY_ROUNDS) if for_memory(job) else args.rounds, args.seconds)
 
 
 def macs_of(job: Job) -> int:

@@ -1,22 +1,25 @@
 """Place: every storage's first and last use is known, so memory is handed out like registers, before anything runs.
 
 A tensor may take over the memory of one that dies in the same call where the contract allows it; an update of a state
-is written straight into the state. What is left gets an offset in one arena: largest first, each at the lowest offset
-that no storage alive at the same time holds.
+is written straight into the state, and may move to just behind its gradient. What is left gets an offset in one arena.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from striate.engine.advance import advanced
+from striate.engine.pack import ALIGN, Packed, Wanted, crest, pack, rounded
+from striate.engine.recompute import fitted
+from striate.engine.sketch import Sketch
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State, table
 from striate.kernels.contract import ROWS
 
-ALIGN = 64  # a cache line
 PAGE = 4096
 GUARD = 256  # bytes between buffers under STRIATE_CHECK
 ARENA, CONSTANTS = 0, 1  # block numbers; states follow
@@ -70,42 +73,85 @@ def _placed(plan: Plan, buffers: tuple[Buffer | None, ...]) -> str:
     return ", ".join(texts if len(texts) <= 4 else [*texts[:3], f"... {len(texts)} in all"])
 
 
-def place(tape: Tape, scratch_bytes: ScratchBytes, check: bool = False) -> Plan:
-    """A plan of `tape`. With check, every storage is apart from the others, guarded, and filled with NaN when dead."""
+def place(tape: Tape, scratch_bytes: ScratchBytes, check: bool = False, memory_budget: int | None = None) -> Plan:
+    """A plan of `tape`. With check, every storage is apart from the others, guarded, and filled with NaN when dead.
+
+    Raises: LimitError if what a run needs cannot be brought down to `memory_budget` bytes.
+    """
     _place_updates(tape)
+    states, constants = _state_storages(tape), _constants(tape)
+    places = {s: (CONSTANTS + 1 + number, 0) for number, s in enumerate(states)}
+    constant_bytes = rounded(_stack(constants, places), PAGE)
+    bench = _Bench(scratch_bytes, set(places))
+    if memory_budget is not None:
+        held = sum(s.nbytes for s in states) + constant_bytes
+        tape = fitted(tape, partial(bench.sketch, tape), lambda t: bench.laid(t).packed().top, memory_budget, held)
+    laid = bench.laid(tape)
     if check:
-        tape = _with_nan_fills(tape)
-    life = _lifetimes(tape)
-    shared = {} if check else _shared(tape, life)
-    sizes = [scratch_bytes(c) for c in tape.calls]
-    constants = _constants(tape)
-    places: dict[Storage, tuple[int, int]] = {}
-    constant_bytes = _stack(constants, places)
-    for number, storage in enumerate(_state_storages(tape)):
-        places[storage] = (CONSTANTS + 1 + number, 0)
-    arena = _Arena(len(tape.calls), GUARD if check else 0, check)
-    for storage, (first, last) in life.items():
-        if storage not in places and storage not in shared:
-            arena.add(storage, storage.nbytes, first, last)
-    marks = [Storage(f"scratch{i}", size) for i, size in enumerate(sizes)]
-    for i, mark in enumerate(marks):
-        if mark.nbytes:
-            arena.add(mark, mark.nbytes, i, i)
-    offsets = arena.offsets()
-    places.update((s, (ARENA, o)) for s, o in offsets.items())
-    for storage, owner in shared.items():
-        places[storage] = places[_root(owner, shared)]
+        laid = bench.apart(_with_nan_fills(laid.tape))
+    packed = laid.packed(GUARD if check else 0)
+    places.update((s, (ARENA, o)) for s, o in packed.offsets.items())
+    for storage in laid.shared:
+        places[storage] = places[_root(storage, laid.shared)]
+    tape = laid.tape
     return Plan(
-        tape, places, [(offsets.get(m, 0), m.nbytes) for m in marks],
-        [s.source for s in _state_storages(tape) if isinstance(s.source, State)], constants,
-        _round(arena.top, PAGE), _round(constant_bytes, PAGE),
+        tape, places, [(packed.offsets.get(m, 0), m.nbytes) for m in laid.scratch],
+        [s.source for s in states if isinstance(s.source, State)], constants,
+        rounded(packed.top, PAGE), constant_bytes,
         sum(c.section == "prelude" for c in tape.calls),
-        next((i for i, c in enumerate(tape.calls) if c.section == "update"), len(tape.calls)), arena.guards,
+        next((i for i, c in enumerate(tape.calls) if c.section == "update"), len(tape.calls)), packed.guards,
     )
 
 
-def _round(n: int, to: int) -> int:
-    return -(-n // to) * to
+@dataclass(frozen=True)
+class _Laid:
+    """What a tape wants of the arena, and which outputs take over an input's memory."""
+
+    tape: Tape
+    wanted: list[Wanted]
+    shared: dict[Storage, Storage]
+    scratch: list[Storage]  # one a call
+
+    def packed(self, guard: int = 0) -> Packed:
+        return pack(self.wanted, guard)
+
+
+class _Bench:
+    """Lays tapes out: the same one is tried with its updates early and late, and with more and more computed again."""
+
+    def __init__(self, scratch_bytes: ScratchBytes, fixed: Collection[Storage]) -> None:
+        self.scratch_bytes, self.fixed = scratch_bytes, fixed
+        self._sizes: dict[Hashable, int] = {}
+
+    def laid(self, tape: Tape) -> _Laid:
+        """`tape` with its updates where they were, or early if that needs less memory."""
+        late, early = self._laid(tape), self._laid(advanced(tape))
+        return early if crest(early.wanted) < crest(late.wanted) else late
+
+    def sketch(self, tape: Tape, ns: Callable[[Call], float]) -> Sketch:
+        return Sketch(self.laid(tape).tape, self._scratch, self.fixed, ns)
+
+    def apart(self, tape: Tape) -> _Laid:
+        """`tape` with every storage alive from beginning to end."""
+        laid, calls = self._laid(tape, share=False), len(tape.calls)
+        return replace(laid, wanted=[Wanted(w.storage, -1, calls) for w in laid.wanted])
+
+    def _laid(self, tape: Tape, share: bool = True) -> _Laid:
+        life = _lifetimes(tape)
+        shared = _shared(tape, life, self.fixed) if share else {}
+        wanted = [Wanted(s, *ends) for s, ends in life.items() if s not in self.fixed and s not in shared]
+        scratch = [Storage(f"scratch{i}", self._scratch(c)) for i, c in enumerate(tape.calls)]
+        wanted += [Wanted(mark, i, i) for i, mark in enumerate(scratch) if mark.nbytes]
+        return _Laid(tape, wanted, shared, scratch)
+
+    def _scratch(self, call: Call) -> int:
+        if call.row.name == "callback":
+            return 0
+        shapes = tuple(b and (b.shape, b.dtype, b.dense) for _, b in call.tensors())
+        key = (call.row.name, shapes, *call.params.values())
+        if key not in self._sizes:
+            self._sizes[key] = self.scratch_bytes(call)
+        return self._sizes[key]
 
 
 # ---- updates go straight into their states
@@ -169,19 +215,20 @@ def _lifetimes(tape: Tape) -> dict[Storage, tuple[int, int]]:
     return life
 
 
-def _shared(tape: Tape, life: dict[Storage, tuple[int, int]]) -> dict[Storage, Storage]:
+def _shared(tape: Tape, life: dict[Storage, tuple[int, int]], fixed: Collection[Storage]) -> dict[Storage, Storage]:
     """Outputs that take over an input's memory: both of one size, the input dying in that call."""
     shared: dict[Storage, Storage] = {}
-    fixed = set(_state_storages(tape)) | set(_constants(tape))
+    owners: set[Storage] = set()
     for number, call in enumerate(tape.calls):
         for o, i in call.overwrites():
             out, given = call.outputs[o], call.inputs[i]
-            if out is None or given is None or {out.storage, given.storage} & fixed or out.storage in shared:
+            if out is None or given is None or out.storage in fixed or given.storage in fixed or out.storage in shared:
                 continue
             alone = sum(s is given.storage for s in call.reads()) == 1
-            free = life[given.storage][1] == number and given.storage not in shared.values()
+            free = life[given.storage][1] == number and given.storage not in owners
             if alone and free and out.storage.nbytes == given.storage.nbytes and out.storage is not given.storage:
                 shared[out.storage] = given.storage
+                owners.add(given.storage)
     for storage, owner in shared.items():
         root = _root(owner, shared)
         life[root] = (life[root][0], max(life[root][1], life[storage][1]))
@@ -210,42 +257,8 @@ def _stack(storages: list[Storage], places: dict[Storage, tuple[int, int]]) -> i
     top = 0
     for storage in storages:
         places[storage] = (CONSTANTS, top)
-        top += _round(max(storage.nbytes, 1), ALIGN)
+        top += rounded(max(storage.nbytes, 1), ALIGN)
     return top
-
-
-# ---- the arena
-
-class _Arena:
-    """Interval packing: storages with lifetimes, largest first, each at the lowest free offset."""
-
-    def __init__(self, calls: int, guard: int, apart: bool) -> None:
-        self.calls, self.guard, self.apart = calls, guard, apart
-        self.wanted: list[tuple[int, int, int, Storage]] = []
-        self.guards: list[tuple[int, int]] = []
-        self.top = 0
-
-    def add(self, storage: Storage, nbytes: int, first: int, last: int) -> None:
-        life = (-1, self.calls) if self.apart else (first, last)
-        self.wanted.append((_round(max(nbytes, 1), ALIGN), *life, storage))
-
-    def offsets(self) -> dict[Storage, int]:
-        placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
-        found: dict[Storage, int] = {}
-        for size, first, last, storage in sorted(self.wanted, key=lambda w: (-w[0], w[1], w[3].name)):
-            offset = self.guard
-            for low, high, start, stop in sorted(placed):
-                if start <= last and first <= stop:
-                    if low - offset >= size + self.guard:
-                        break
-                    offset = max(offset, high + self.guard)
-            placed.append((offset, offset + size, first, last))
-            found[storage] = offset
-            self.top = max(self.top, offset + size + self.guard)
-            if self.guard:
-                end = offset + storage.nbytes
-                self.guards += [(offset - self.guard, self.guard), (end, offset + size + self.guard - end)]
-        return found
 
 
 # ---- STRIATE_CHECK

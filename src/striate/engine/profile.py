@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from striate.engine.place import Plan
 from striate.engine.tape import Call
 from striate.graph import table
+
+if TYPE_CHECKING:  # place asks here what a call costs
+    from striate.engine.place import Plan
 
 
 @dataclass(frozen=True)

@@ -63,12 +63,13 @@ class Program:
     bytes: `plan.peak_bytes` are the states, constants and arena it needs, known before it runs.
     """
 
-    def __init__(self, tape: Tape, *, isa: str, threads: int, arena: Arena | None = None, nest: Any = 0) -> None:
+    def __init__(self, tape: Tape, *, isa: str, threads: int, arena: Arena | None = None, nest: Any = 0,
+                 memory_budget: int | None = None) -> None:
         self.isa, self.threads, self.arena = isa, threads, arena or Arena()
         self.nest = nest  # how the results lie in the tuples, lists and dicts that forward returned
         self.check = os.environ.get("STRIATE_CHECK") == "1"
         self.fingerprint = tape.fingerprint(isa)
-        self.plan = place(tape, self._scratch_bytes, self.check)
+        self.plan = place(tape, self._scratch_bytes, self.check, memory_budget)
         self._constants = reserved(self.plan.constant_bytes) if self.plan.constant_bytes else None
         self._fill_constants()
         self._prelude_seen: tuple[int, int] | None = None

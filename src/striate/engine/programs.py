@@ -36,6 +36,7 @@ class Request:
     watch: tuple[str, ...] = ()
     optimizer: Optimizer | None = None
     tune: bool = False  # whether algorithms are chosen by measuring
+    memory_budget: int | None = None  # bytes that a run may need; None: as many as it likes
 
     def __hash__(self) -> int:
         return self._hash
@@ -159,6 +160,7 @@ class Programs:
             found = tune(tape, target, self.tuned, threads, self.arena)
             self.tuned = {**self.tuned, **found}
             target = replace(target, tuned=tuple(sorted(found.items())))
-        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest)
+        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest,
+                       memory_budget=request.memory_budget)
 
 

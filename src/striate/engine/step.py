@@ -70,6 +70,11 @@ def counters(seed: Any, step: Any) -> dict[str, Any]:
     return {"seed": integer("net", "seed", seed, 0, 2**63 - 1), "step": integer("net", "step", step, 0, 2**63 - 1)}
 
 
+def budget(who: str, memory_budget: Any) -> int | None:
+    """`memory_budget` as bytes. Raises: DtypeError, ConfigError."""
+    return None if memory_budget is None else integer(who, "memory_budget", memory_budget, 1, 2**63 - 1)
+
+
 def image_spec(batch: Array) -> Spec:
     return Spec(batch.shape[1:], str(batch.dtype.newbyteorder("=")))
 
@@ -81,13 +86,15 @@ def _targets_spec(targets: Array) -> Spec:
 class ValueAndGrad:
     """Calling it with (x, targets) gives (loss, {parameter path: gradient}); see `value_and_grad`."""
 
-    def __init__(self, programs: Programs, loss: Loss, watch: Sequence[str] = ()) -> None:
+    def __init__(self, programs: Programs, loss: Loss, watch: Sequence[str] = (),
+                 memory_budget: int | None = None) -> None:
         self.programs, self.loss, self.watch = programs, loss, watched_names(watch)
+        self.memory_budget = budget("value_and_grad", memory_budget)
 
     def program(self, x: Array, targets: Array) -> Program:
         """The program that a call runs."""
         request = Request(image_spec(x), True, self.loss, _targets_spec(targets), gradients=True, outputs=False,
-                          watch=self.watch)
+                          watch=self.watch, memory_budget=self.memory_budget)
         return self.programs.get(request, x.shape[0])
 
     def __call__(self, x: Any, targets: Any, *, seed: int = 0, step: int = 0) -> tuple[Any, ...]:
@@ -105,18 +112,19 @@ class TrainingStep:
     """Calling it with (x, targets) runs forward, loss, backward and updates in one native call.
 
     Returns {"loss": float, metric: float, ...}. tune=True chooses algorithms by measuring them, once for a shape.
-    Raises: NonFiniteError; then no state was changed.
+    Raises: NonFiniteError; then no state was changed. LimitError if a step cannot do with `memory_budget` bytes.
     """
 
     def __init__(self, programs: Programs, loss: Loss, optimizer: Optimizer, metrics: Metrics | None = None, *,
-                 tune: bool = False) -> None:
+                 tune: bool = False, memory_budget: int | None = None) -> None:
         self.programs, self.loss, self.optimizer, self.tune = programs, loss, optimizer, tune
         self.metrics = tuple((metrics or {}).items())
+        self.memory_budget = budget("step", memory_budget)
 
     def program(self, x: Array, targets: Array) -> Program:
         """The program that a call runs."""
         request = Request(image_spec(x), True, self.loss, _targets_spec(targets), self.metrics, outputs=False,
-                          optimizer=self.optimizer, tune=self.tune)
+                          optimizer=self.optimizer, tune=self.tune, memory_budget=self.memory_budget)
         return self.programs.get(request, x.shape[0])
 
     def __call__(self, x: Array, targets: Array, *, lr: float, step: int, seed: int = 0) -> dict[str, float]:

@@ -68,15 +68,15 @@ def fastest(p: Problem, target: Target, threads: int, arena: Arena) -> Algorithm
                 arena=arena)
         for a in tried
     ]
-    found = medians(programs, feeds, SECONDS)
+    found = [statistics.median(times) for times in rounds(programs, feeds, SECONDS)]
     best = min(range(len(tried)), key=found.__getitem__)
     return tried[best] if found[best] < GAIN * found[0] else tried[0]
 
 
-def medians(programs: list[Program], feeds: dict[str, Array], seconds: float) -> list[float]:
-    """Microseconds of each program, run in turns for so long but at least ROUNDS times.
+def rounds(programs: list[Program], feeds: dict[str, Array], seconds: float) -> list[list[float]]:
+    """Microseconds of each program's runs, in turns for so long but at least ROUNDS times.
 
-    Not the least: where the clock was read late, because another process had the core, a call seems to take no time.
+    The least of them is no measure: the thread that reads the clock may come late while another one computes.
     """
     times: list[list[float]] = [[] for _ in programs]
     for program in programs:
@@ -84,12 +84,8 @@ def medians(programs: list[Program], feeds: dict[str, Array], seconds: float) ->
     start = time.perf_counter()
     while len(times[0]) < ROUNDS or time.perf_counter() - start < seconds:
         for program, found in zip(programs, times, strict=True):
-            found.append(_us(program, feeds))
-    return [statistics.median(found) for found in times]
-
-
-def _us(program: Program, feeds: dict[str, Array]) -> float:
-    return sum(c.ns for c in program.profile(feeds).calls if c.kernel != "copy") / 1000
+            found.append(program.profile(feeds).ns / 1000)
+    return times
 
 
 def trial(p: Problem, target: Target) -> tuple[Tape, dict[str, Array]]:
@@ -98,12 +94,13 @@ def trial(p: Problem, target: Target) -> tuple[Tape, dict[str, Array]]:
     shapes: dict[str, Shape] = {"x": (p.n, p.c, *p.size), "dy": (p.n, p.o, *p.out)}
     given = {name: k.buffer(name, Spec(shapes[name])) for name in READ[p.kind]}
     weight = State(_numbers((p.o, p.c // p.groups, *p.kernel)), trainable=False, path="w")
-    w = k.buffer("w", Spec(weight.shape), dense=True, source=weight)
+    w = k.buffer("w", Spec(weight.shape), dense=True, source=None if target.training else weight)
     made = _recorded(k, p, given, w)
     results = {f"result{i}": b for i, b in enumerate(made if isinstance(made, tuple) else (made,))}
-    tape = Tape(k.calls, [TapeInput(name, b, 0) for name, b in given.items()], results, states={weight: w})
-    if target.training:  # a training step packs the filters each time: an update that keeps w says that this is one
-        tape.updates = [(weight, k.copy(w))]
+    if target.training and p.kind != "dw":  # an input like the others: what changes is packed in every run
+        given["w"] = w
+    states = {} if target.training else {weight: w}
+    tape = Tape(k.calls, [TapeInput(name, b, 0) for name, b in given.items()], results, states=states)
     return tape, {name: _numbers(b.shape) for name, b in given.items()}
 
 

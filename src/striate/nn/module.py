@@ -212,11 +212,14 @@ def _arguments(module: Module) -> Iterator[Any]:
             yield name, value if isinstance(value, str | int | float | tuple | None) else id(value)
 
 
-def value_and_grad(net: Module, loss: Loss, watch: Sequence[str] = ()) -> ValueAndGrad:
+def value_and_grad(net: Module, loss: Loss, watch: Sequence[str] = (), *,
+                   memory_budget: int | None = None) -> ValueAndGrad:
     """A function (x, targets) -> (loss, {parameter path: gradient}); with watch= also {name: array}.
 
     `loss(outputs, targets)` gives a scalar Value, as ops.cross_entropy does. States are not changed, except batch
-    statistics, which training moves.
+    statistics, which training moves. With memory_budget= it needs at most so many bytes (states, activations,
+    gradients and scratch, not its results): some values are computed twice for that, to the same bits.
+    Raises: LimitError, when called, with the bytes that are missing.
     >>> step = value_and_grad(net, ops.cross_entropy)
     >>> loss, grads = step(x, targets)
     """
@@ -224,4 +227,4 @@ def value_and_grad(net: Module, loss: Loss, watch: Sequence[str] = ()) -> ValueA
         raise ConfigError(f"value_and_grad: needs a Module, got {type(net).__name__}")
     if not callable(loss):
         raise ConfigError(f"value_and_grad: needs a loss, a function of (outputs, targets), got {loss!r}")
-    return ValueAndGrad(net.programs, loss, watch)
+    return ValueAndGrad(net.programs, loss, watch, memory_budget)

@@ -47,6 +47,7 @@ class Settings:
     save_every: int  # steps; 0 saves at the end of each epoch only
     tune: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
+    memory_budget: int | None = None  # bytes that a step may need
 
     def __post_init__(self) -> None:
         if not isinstance(self.net, Module):
@@ -72,7 +73,8 @@ class Settings:
 
     @cached_property
     def training_step(self) -> TrainingStep:
-        return TrainingStep(self.net.programs, self.loss, self.optimizer, {"correct": correct}, tune=self.tune)
+        return TrainingStep(self.net.programs, self.loss, self.optimizer, {"correct": correct}, tune=self.tune,
+                            memory_budget=self.memory_budget)
 
     def plan(self) -> None:
         """Plans the first step, so that what does not fit together is found before anything is written."""

@@ -3,11 +3,13 @@
 from striate.kernels.contract import (  # noqa: F401  # enter their rows
     conv,
     elementwise,
+    linear,
     loss,
     norm,
     optim,
     pool,
     shape,
+    winograd,
     winograd_dw,
 )
 from striate.kernels.contract.conv import HALVING

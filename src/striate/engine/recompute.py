@@ -1,0 +1,195 @@
+"""Recompute: values that the backward reads are dropped behind the forward and computed again just before.
+
+A dropped value's call is written down a second time, with the same kernel and the same inputs, so gradients keep their
+bits. What that call reads is either still there, or dropped too and computed again before it. Values that the backward
+never reads (packed filters, a norm in front of its activation) are computed again wherever a second call needs them.
+
+Which values are dropped: all are sorted by the time a second call costs for each byte it saves, and a beginning of that
+list is taken. If everything were dropped, the whole forward would be computed again at once and nothing saved; so the
+same is tried with the forward cut into 2, 3, 4, ... segments, at whose ends everything is kept. Of what fits the
+budget, the cheapest counts. Ref: Chen, Xu, Zhang and Guestrin 2016, arXiv 1604.06174, for the segments.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from striate.engine.profile import estimated_ns
+from striate.engine.sketch import Sketch
+from striate.engine.tape import Buffer, Call, Storage, Tape
+from striate.errors import LimitError
+
+SMALLEST = 1 / 2000  # of the memory needed: smaller values are not looked at
+SEGMENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+GRID = 8  # beginnings of a list that are tried before the best two are looked between
+UNKNOWN_NS = 10.0  # for each byte of a result, where the work of a call is not known
+
+
+def fitted(tape: Tape, sketch: Callable[[Callable[[Call], float]], Sketch], packed: Callable[[Tape], int], budget: int,
+           held: int) -> Tape:
+    """`tape` with so much computed again that it fits: held + packed(tape) <= budget.
+
+    `sketch` makes the tape's sketch. Raises: LimitError that says how much is missing.
+    """
+    least = packed(tape)
+    if held + least <= budget:
+        return tape
+    search = _Search(tape, sketch(_ns))
+    wanted = budget - held
+    for _ in range(4):  # each asks for less of the sketch, by as much as packing came out above the budget
+        again = recomputed(tape, search.chosen(wanted))
+        need = packed(again)
+        if held + need <= budget:
+            return again
+        least = min(least, need)
+        wanted -= held + need - budget
+    batch, short = tape.inputs[0].buffer.shape[0], held + least - budget
+    raise LimitError(
+        f"memory_budget: needs at least {held + least} bytes for a batch of {batch}, {held} of them weights, optimiser "
+        f"slots and constants, got {budget}: {short} bytes short"
+    )
+
+
+def recomputed(tape: Tape, dropped: Collection[Storage]) -> Tape:
+    """`tape` with the calls that make the values in `dropped` written down again before the backward reads them."""
+    makers = _makers(tape)
+    lost = set(dropped) | (set(makers) - _read_late(tape) - {b.storage for b in tape.outputs.values()})
+    again: dict[Storage, Storage] = {}
+    calls: list[Call] = []
+
+    def moved(b: Buffer | None) -> Buffer | None:
+        return b and replace(b, storage=again.get(b.storage, b.storage))
+
+    def ensure(storage: Storage) -> None:
+        """Writes down the call that makes `storage` again, behind those that make what it reads."""
+        waiting = [storage]
+        while waiting:
+            call = makers[waiting[-1]]
+            missing = [s for s in call.reads() if s in lost and s not in again]
+            if missing:
+                waiting += missing
+                continue
+            if waiting.pop() in again:
+                continue
+            fresh = {s: Storage(f"{s.name} again", s.nbytes) for s in call.writes()}
+            outputs = tuple(b and replace(b, storage=fresh[b.storage]) for b in call.outputs)
+            calls.append(replace(call, inputs=tuple(map(moved, call.inputs)), outputs=outputs, section="backward"))
+            again.update((old, new) for old, new in fresh.items() if old in lost)
+
+    for call in tape.calls:
+        if call.section not in ("prelude", "forward"):
+            for storage in call.reads():
+                if storage in lost and storage not in again:
+                    ensure(storage)
+            call = replace(call, inputs=tuple(map(moved, call.inputs)))
+        calls.append(call)
+    return replace(tape, calls=calls)
+
+
+# ---- what can be dropped
+
+def _makers(tape: Tape) -> dict[Storage, Call]:
+    """Value of the forward -> its call; what the user's own code computes is no value that can be computed again."""
+    return {s: c for c in tape.calls if c.section == "forward" and c.row.name != "callback" for s in c.writes()}
+
+
+def _read_late(tape: Tape) -> set[Storage]:
+    return {s for c in tape.calls if c.section not in ("prelude", "forward") for s in c.reads()}
+
+
+def _droppable(tape: Tape, smallest: float) -> list[Storage]:
+    """Values that live from forward to backward, by rising time that a second call costs for each byte saved."""
+    makers, late = _makers(tape), _read_late(tape)
+    results = {b.storage for b in tape.outputs.values()}
+    costs: dict[Storage, float] = {}
+
+    def cost(storage: Storage) -> float:
+        """Of computing it again, with what nobody keeps for the backward."""
+        if storage not in costs:
+            call = makers[storage]
+            inner = sum(cost(s) for s in dict.fromkeys(call.reads()) if s in makers and s not in late)
+            costs[storage] = inner + _ns(call)
+        return costs[storage]
+
+    found = [s for s in makers if s in late and s not in results and s.nbytes > smallest]
+    return sorted(found, key=lambda s: cost(s) / s.nbytes)
+
+
+def _ns(call: Call) -> float:
+    ns = estimated_ns(call)
+    return ns if math.isfinite(ns) else UNKNOWN_NS * sum(s.nbytes for s in call.writes())
+
+
+def _crossing(tape: Tape, segments: int) -> set[Storage]:
+    """Values that are handed on at the ends of segments: cuts lie where little is handed on, and far apart."""
+    forward = [c for c in tape.calls if c.section == "forward"]
+    made: dict[Storage, int] = {}
+    last: dict[Storage, int] = {}
+    for number, call in enumerate(forward):
+        last.update((s, number) for s in call.reads() if s in made)
+        made.update((s, number) for s in call.writes())
+    open_at: list[list[Storage]] = [[] for _ in forward]  # what is handed over the end of each call
+    for storage, number in last.items():
+        for place in range(made[storage], number):
+            open_at[place].append(storage)
+    weight = list(itertools.accumulate(sum(s.nbytes for s in c.writes()) for c in forward))
+    cuts = []
+    for i in range(1, segments):
+        middle, half = weight[-1] * i / segments, weight[-1] / segments / 2
+        near = [p for p, w in enumerate(weight) if abs(w - middle) <= half]
+        cuts += [min(near, key=lambda p: (sum(s.nbytes for s in open_at[p]), abs(weight[p] - middle)))] if near else []
+    return {s for p in cuts for s in open_at[p]}
+
+
+# ---- which are
+
+class _Search:
+    """The choices that were tried, with the bytes and the time of each."""
+
+    def __init__(self, tape: Tape, sketch: Sketch) -> None:
+        self.sketch = sketch
+        droppable = _droppable(tape, sketch.peak(())[0] * SMALLEST)
+        kept = [_crossing(tape, n) if n > 1 else set() for n in SEGMENTS]
+        self.orders = [[s for s in droppable if s not in k] for k in kept]
+        self.tried: dict[tuple[int, int], tuple[int, float]] = {}
+
+    def chosen(self, wanted: int) -> list[Storage]:
+        """The cheapest values to drop so that the peak is at most `wanted`; if there are none, those that save most."""
+        fitting = [(order, count) for order in range(len(self.orders))
+                   if (count := self.shortest(order, wanted)) is not None]
+        if not fitting:
+            order, count = min(self.tried, key=lambda at: self.tried[at])
+            return self.orders[order][:count]
+        order, count = min(fitting, key=lambda at: self.peak(*at)[1])
+        return self.spared(self.orders[order][:count], wanted)
+
+    def peak(self, order: int, count: int) -> tuple[int, float]:
+        if (order, count) not in self.tried:
+            self.tried[order, count] = self.sketch.peak(self.orders[order][:count])
+        return self.tried[order, count]
+
+    def shortest(self, order: int, wanted: int) -> int | None:
+        """The shortest beginning of an order that fits, as far as a grid and halving find it."""
+        total = len(self.orders[order])
+        grid = sorted({total * i // GRID for i in range(GRID + 1)})
+        count = next((n for n in grid if self.peak(order, n)[0] <= wanted), None)
+        if count is None or count == 0:
+            return count
+        below = grid[grid.index(count) - 1]
+        while count - below > 1:
+            middle = (below + count) // 2
+            below, count = (below, middle) if self.peak(order, middle)[0] <= wanted else (middle, count)
+        return count
+
+    def spared(self, dropped: list[Storage], wanted: int) -> list[Storage]:
+        """`dropped` without values, the dearest first, that may stay as well."""
+        needed = dropped
+        for storage in dropped[::-1]:
+            fewer = [s for s in needed if s is not storage]
+            bytes_, ns = self.sketch.peak(fewer)
+            if bytes_ <= wanted and ns <= self.sketch.peak(needed)[1]:
+                needed = fewer
+        return needed
