@@ -113,6 +113,9 @@ CONVOLUTION = [
     Case("conv2d", x=(2, 6, 5, 5), w=(6, 1, 3, 3), groups=6, padding=1),
     Case("conv2d", x=(2, 6, 5, 5), w=(12, 1, 3, 3), b=(12,), groups=6, stride=2),
     Case("conv2d", x=(2, 9, 5, 5), w=(6, 3, 2, 2), groups=3),
+    *(Case("conv2d", x=(2, group * groups, 5, 9), w=(group * groups, group, 3, 2), b=(group * groups,), groups=groups,
+           stride=stride, padding=1, dilation=dilation)
+      for group in (2, 4, 8) for groups in (3, 9) for stride, dilation in ((1, 1), (2, 1), (1, (2, 1)))),
     Case("conv2d", x=(2, 3, 5, 5), w=(4, 3, 3, 3), b=(4,), flip=True),
     Case("conv2d", x=(2, 4, 6, 5), w=(4, 2, 3, 2), groups=2, stride=2, padding=1, flip=True),
     Case("conv2d", x=(2, 3, 4, 4), w=(4, 3, 3, 3), padding=5),
@@ -308,6 +311,7 @@ MOVES = [
 POINT = dict(stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1)
 SAME = dict(stride=(1, 1), padding=(1, 1, 1, 1), dilation=(1, 1), groups=1)
 DEPTHWISE = dict(SAME, groups=8)
+FOURS = dict(SAME, groups=5)
 SPREAD = dict(stride=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2), groups=2)
 FUSED = [  # operations as `fuse` writes them, their parameters already in one form
     *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=(6,), **SPREAD, flip=False, activation=a) for a in range(4)),
@@ -426,10 +430,13 @@ CALLS = [
       for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
     *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), r=(2, 3, 4, 4), **POINT, activation=a) for a in range(4)),
     *(Call("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, r=(2, 6, 3, 6), **SPREAD, activation=a) for a in (0, 1)),
+    *(Call("conv2d", x=(2, 20, 5, 7), w=(20, 4, 3, 3), b=(20,), r=(2, 20, 5, 7), **FOURS, activation=a)
+      for a in range(4)),
     *(Call(name, x=x, w=w, b=b, **at, **rest)
       for name, rest in (("conv2d_moments", {}), *(("conv2d_max_pool", dict(activation=a)) for a in (0, 1)))
       for x, w, b, at in (((2, 4, 6, 5), (6, 2, 3, 2), None, SPREAD), ((3, 3, 9, 8), (17, 3, 3, 3), (17,), SAME),
                           ((5, 2, 8, 8), (6, 2, 3, 3), (6,), SAME), ((2, 8, 5, 7), (8, 1, 3, 3), None, DEPTHWISE),
+                          ((2, 20, 5, 7), (20, 4, 3, 3), None, FOURS),
                           ((1, 16, 3, 4), (33, 16, 1, 1), None, POINT), ((0, 3, 4, 4), (5, 3, 3, 3), (5,), SAME))),
     *(Call("conv2d_dw_winograd", x=(n, c, 13 - kernel, wide), dy=(n, o, 17 - 2 * kernel, wide + 4 - kernel),
            kernel=kernel, tile=tile, padding=(1, 2, 3 - kernel // 2, kernel // 2))
