@@ -257,3 +257,76 @@ def test_native_threads_do_not_change_what_is_planned_but_for_scratch():
         finally:
             native.set_threads(None)
     assert [c.row.name for c in plans[0].tape.calls] == [c.row.name for c in plans[1].tape.calls]
+
+
+# ---- concat and slices in place
+
+class Inception(nn.Module):
+    """Four branches behind a stem, their concat normalised and cut in two, a dense block, and again a concat."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.one, self.three = nn.Conv2d(8, 5, 1), nn.Conv2d(8, 7, 3, padding=1, bias=False)
+        self.five, self.pooled = nn.Conv2d(8, 4, 5, padding=2, groups=2), nn.Conv2d(8, 6, 1)
+        self.norm, self.inner, self.part = nn.BatchNorm2d(7), nn.BatchNorm2d(22), nn.BatchNorm2d(10)
+        self.left, self.right = nn.Conv2d(10, 3, 3, padding=1), nn.Conv2d(12, 3, 1)
+        self.head = nn.Linear(28, 4)
+
+    def forward(self, x):
+        x = ops.relu(self.stem(x))
+        branches = [ops.relu(self.one(x)), ops.tanh(self.norm(self.three(x))), self.five(x),
+                    self.pooled(ops.max_pool2d(x, 3, stride=1, padding=1))]
+        both = self.inner(ops.concat(branches))
+        a, b = ops.split(ops.relu(both), [10, 12])
+        dense = ops.concat([both, self.left(self.part(a)) + self.right(ops.sigmoid(b))])  # its first part is a whole too
+        dense = ops.concat([dense, ops.avg_pool2d(ops.slice(dense, 20, 23), 3, stride=1, padding=1)])
+        return self.head(ops.flatten(ops.global_avg_pool2d(dense)))
+
+
+def inception(memory_budget=None):
+    net, method = Inception().initialize(7), SGD(0.05, momentum=0.9)
+    x, targets = batch((3, 9, 7), 4)
+    step = TrainingStep(net.programs, ops.cross_entropy, method, memory_budget=memory_budget)
+    losses = [step(x, targets, lr=0.05, step=i + 1)["loss"] for i in range(3)]
+    bits = {path: s.array.tobytes() for path, s in (net.states() | method.states()).items()}
+    calls = [c.row.name for c in step.program(x, targets).plan.tape.calls]
+    return losses, bits, net(x).tobytes(), calls, step.program(x, targets).plan.peak_bytes
+
+
+@pytest.mark.parametrize("check", ["0", "1"])
+def test_concats_and_slices_in_place_give_the_bits_of_copies(check, monkeypatch):
+    monkeypatch.setenv("STRIATE_CHECK", check)
+    *bits, calls, peak = inception()
+    monkeypatch.setattr("striate.engine.place.joined", lambda tape: tape)
+    *copied, copied_calls, copied_peak = inception()
+    assert bits == copied
+    moved = ("concat", "window")
+    assert sum(map(copied_calls.count, moved)) >= 9 and "concat" not in calls
+    assert calls.count("window") < copied_calls.count("window") - 2 and "copy" not in calls
+    assert peak < 1.1 * copied_peak  # a slice read in place keeps all of its whole alive
+
+
+def test_concats_under_a_budget_keep_their_bits():
+    *bits, _, peak = inception()
+    *again, calls, small = inception(int(peak * 0.9))
+    assert again == bits and small <= peak * 0.9
+
+
+def test_a_callback_of_two_inputs_has_two_gradients():
+    class Product(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return ops.callback(np.multiply, self.a(x), self.b(x), shape=(3,),
+                                derivative=lambda p, q, y, dy: (dy * q, dy * p))
+
+    net = Product().initialize(1)
+    x, targets = batch((4,), 3)
+    _, grads = st.value_and_grad(net, ops.cross_entropy)(x, targets)
+    plain = type("Plain", (Product,), {"forward": lambda self, x: self.a(x) * self.b(x)})().initialize(1)
+    _, wanted = st.value_and_grad(plain, ops.cross_entropy)(x, targets)
+    for path, gradient in grads.items():
+        np.testing.assert_allclose(gradient, wanted[path], atol=1e-6)

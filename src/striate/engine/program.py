@@ -153,7 +153,8 @@ class Program:
     def _tensor(self, name: str, b: Buffer | None, call: Call | None = None) -> Tensor | None:
         if b is None:
             return None
-        return (*self.plan.places[b.storage], *described(name, b, call))
+        block, offset = self.plan.places[b.storage]
+        return (block, offset + b.first * np.dtype(b.dtype).itemsize, *described(name, b, call))
 
     def _scratch_bytes(self, call: Call) -> int:
         if call.row.name == "callback":
@@ -200,6 +201,8 @@ def described(name: str, b: Buffer, call: Call | None = None) -> tuple[tuple[int
     A dense tensor under a name that means NHWC belongs to a pointwise kernel, for which it is one long row.
     """
     shape = b.shape
+    if b.channels is not None:
+        return shape, b.channels, DTYPES[b.dtype]
     dense = b.dense or name.rstrip("?*") in DENSE
     if len(shape) == 4 and b.dense and call is not None and name.rstrip("?*") not in DENSE:
         shape = (b.storage.nbytes // np.dtype(b.dtype).itemsize,)
