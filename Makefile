@@ -33,11 +33,17 @@ sanitize:  ## the case table under AddressSanitizer and UndefinedBehaviorSanitiz
 proofs: $(VENV)/tested  ## what takes minutes: many random problems, long runs, leaks
 	$(BIN)/python -m pytest -m slow
 
-bench: $(VENV)/tested
-	$(PIP) install $(call extra,bench)
+bench: $(VENV)/tested  ## beside the peers; `make bench ONLY="--quick --json rows.json"` for one table in 3 minutes
+	$(PIP) install -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/peers.py $(ONLY)
+ifndef ONLY
+	$(BIN)/python benchmarks/peers.py --layers vgg16
+	$(BIN)/python benchmarks/peers.py --layers resnet50
+	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/conv_peak.py
 	$(BIN)/python benchmarks/lenet_inference.py
 	$(BIN)/python benchmarks/lenet_fashion.py
+endif
 
 wheel: $(VENV)/python
 	$(PIP) wheel --no-deps -w dist .

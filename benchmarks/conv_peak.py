@@ -1,4 +1,4 @@
-"""conv2d forward, dX and dW on ResNet-50's stride-1 layers as a fraction of the FMA peak measured in the same run.
+"""The direct conv2d, forward, dX and dW, on ResNet-50's stride-1 layers as a fraction of the FMA peak of the same run.
 
     python benchmarks/conv_peak.py [--batch 8] [--rounds 15] [--json FILE]
 
@@ -12,18 +12,11 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-from typing import Any
 
 import machine
-import numpy as np
+from one_layer import Layer, programs, seconds
 
-from striate.engine.choose import choose
-from striate.engine.program import Program
-from striate.engine.record import Recorder
-from striate.engine.tape import Tape, TapeInput
-from striate.graph import State
 from striate.kernels import _native, native
-from striate.kernels.contract import Spec
 
 # (C, O, size of the map, kernel): He et al. 2015, arXiv 1512.03385, table 1, column 50-layer
 LAYERS = [
@@ -35,45 +28,12 @@ BARS = {"forward": 0.75, "dx": 0.70, "dw": 0.65}
 PEAK_SECONDS = 0.05
 
 
-def programs(layer: tuple[int, int, int, int], batch: int, isa: str) -> dict[str, tuple[Program, dict[str, Any]]]:
-    """Name -> (program of one kernel and its packing, its inputs)."""
-    c, o, size, kernel = layer
-    rng = np.random.default_rng(0)
-    arrays = {
-        "x": rng.standard_normal((batch, c, size, size)).astype(np.float32),
-        "dy": rng.standard_normal((batch, o, size, size)).astype(np.float32),
-    }
-    w = State(rng.standard_normal((o, c, kernel, kernel)), trainable=True, path="w")
-    at = dict(stride=(1, 1), padding=(kernel // 2,) * 4, dilation=(1, 1), groups=1)
-    kinds = {
-        "forward": lambda k, x, dy, w: k.conv2d(x, w, None, None, activation=0, **at),
-        "dx": lambda k, x, dy, w: k.conv2d_dx(dy, w, size=(size, size), **at),
-        "dw": lambda k, x, dy, w: k.conv2d_dw(x, dy, kernel=(kernel, kernel), **at),
-    }
-    found = {}
-    for kind, call in kinds.items():
-        k = Recorder(native.target(isa, training=True))
-        inputs = {name: k.buffer(name, Spec(a.shape)) for name, a in arrays.items()}
-        weight = k.buffer("w", Spec(w.shape), dense=True, source=w)
-        # a training step packs the weights each time: an update that keeps w says that this is one
-        result = call(k, inputs["x"], inputs["dy"], weight)
-        tape = Tape(k.calls, [TapeInput(n, b, 0) for n, b in inputs.items()], {"y": result}, [(w, k.copy(weight))],
-                    {w: weight})
-        program = Program(choose(tape, k.target), isa=isa, threads=machine.THREADS)
-        found[kind] = program, arrays
-    return found
-
-
-def seconds(program: Program, arrays: dict[str, Any]) -> float:
-    """Time of all calls of one run but the copy of w."""
-    return sum(c.ns for c in program.profile(arrays).calls if c.kernel != "copy") / 1e9
-
-
 def measure(layer: tuple[int, int, int, int], batch: int, rounds: int, isa: str) -> dict[str, dict[str, float]]:
     """Kind -> its median GFLOP/s and fraction of the peak."""
     c, o, size, kernel = layer
     flops = 2.0 * batch * c * o * size * size * kernel * kernel
-    found = programs(layer, batch, isa)
+    found = programs(Layer.conv2d((batch, c, size, size), (o, c, kernel, kernel), padding=(kernel // 2,) * 4),
+                     isa, "direct")
     rates: dict[str, list[float]] = {kind: [] for kind in found}
     shares: dict[str, list[float]] = {kind: [] for kind in found}
     for turn in range(rounds + 2):

@@ -19,7 +19,7 @@ import machine
 import numpy as np
 import torch
 from torch.nn import functional
-from torch_lenet import lenet5
+from twins import twin_of
 
 import striate as st
 from striate.engine.step import TrainingStep
@@ -82,7 +82,7 @@ class Torch:
 
     def __init__(self, net: st.Module, layout: torch.memory_format) -> None:
         self.layout = layout
-        self.net = lenet5(net).to(memory_format=layout)
+        self.net = twin_of(net).to(memory_format=layout)
         self.optimizer = torch.optim.SGD(self.net.parameters(), LR, momentum=MOMENTUM, weight_decay=DECAY)
         self.tensors: dict[int, torch.Tensor] = {}
 

@@ -17,7 +17,7 @@ import machine
 import numpy as np
 import onnxruntime
 import torch
-from torch_lenet import lenet5
+from twins import twin_of
 
 import striate as st
 from striate.kernels import native
@@ -29,10 +29,10 @@ def engines(batch: int) -> dict[str, Callable[[], Any]]:
     """Name -> a function that runs one batch from an array in memory to logits in memory."""
     net = st.create("lenet5")
     x = np.random.default_rng(0).standard_normal((batch, 1, 28, 28)).astype(np.float32)
-    twin = lenet5(net).eval()
+    twin = twin_of(net).eval()
     session = onnx_session(twin, batch)
     tensor = torch.from_numpy(x)
-    channels_last = lenet5(net).eval().to(memory_format=torch.channels_last)
+    channels_last = twin_of(net).eval().to(memory_format=torch.channels_last)
 
     def run_torch(module: Any) -> Any:
         with torch.inference_mode():

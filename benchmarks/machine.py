@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 THREADS = int(os.environ.get("STRIATE_THREADS", "2"))
-PEERS = ("striate", "numpy", "torch", "onnxruntime")
+PEERS = ("striate", "numpy", "torch", "onnxruntime", "openvino", "MNN", "ncnn")
 
 
 def describe() -> dict[str, Any]:
@@ -56,9 +56,14 @@ def report(result: dict[str, Any], path: str | None) -> None:
         Path(path).write_text(json.dumps({"machine": describe(), **result}, indent=1))
 
 
-def heading(title: str) -> None:
-    """The title and the machine."""
+def described() -> str:
+    """Machine, threads, versions and commit in a line."""
     facts = describe()
     versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items() if v)
+    return f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, {versions}, commit {facts['commit']}"
+
+
+def heading(title: str) -> None:
+    """The title and the machine."""
     print(title)
-    print(f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, {versions}, commit {facts['commit']}")
+    print(described())

@@ -26,44 +26,63 @@ struct AcrossCut {
   int64_t groups, bands;
   // The images of group g are images(g) .. images(g + 1) - 1: as equal as can be.
   int64_t images(int64_t g, int64_t N) const { return N * g / groups; }
+  int64_t line(int64_t band, int64_t OH) const { return OH * band / bands; }
+  int64_t chunks() const { return groups * bands; }
+  int64_t pixels(int64_t chunk, const Map& m) const {
+    const int64_t group = chunk / bands, band = chunk % bands;
+    return (images(group + 1, m.N) - images(group, m.N)) * (line(band + 1, m.OH) - line(band, m.OH)) * m.OW;
+  }
 };
 
-static AcrossCut cut_across(const Job& job) {
-  const int64_t N = job.in.N, groups = ceil_div(N, tallest_tile(job.columns));
-  return {groups, clamp(ceil_div(WANTED_CHUNKS, most(groups, 1)), 1, job.in.OH)};
+static AcrossCut cut_across(int64_t N, int64_t OH, int64_t columns, const Blocking& b) {
+  const int64_t groups = ceil_div(N, tallest_tile(columns, b));
+  return {groups, clamp(ceil_div(WANTED_CHUNKS, most(groups, 1)), 1, OH)};
 }
 
-// One output line of `count` images, whose parts of the tensors begin at x and y.
-static void across_line(const Job& job, const float* x, float* y, int64_t oh, int64_t count, Tile t) {
+// One output line of `count` images, whose parts of the tensors begin at x, t.c and t.r.
+static void across_line(const Job& job, const float* x, int64_t oh, int64_t count, Tile t) {
   const Map& m = job.in;
   const int64_t ih = oh * m.sh - m.top;
   const Reach down(ih, m.KH, m.dh, m.H);
   const float* b = t.b + down.begin * m.KW * m.C * NR;
   x += (ih + down.begin * m.dh) * m.W * m.ld;
-  y += ((job.y0 + oh * job.gh) * job.YW + job.x0) * job.ld;
+  const int64_t line = (job.y0 + oh * job.gh) * job.YW + job.x0;
+  float* y = t.c + line * job.ld;
+  const float* r = t.r ? t.r + line * job.r_ld : nullptr;
   t.runs = down.end - down.begin, t.run_a = m.dh * m.W * m.ld, t.run_b = m.KW * m.C * NR;
   for (int64_t ow = 0; ow < m.OW; ow++) {
     const int64_t iw = ow * m.sw - m.left;
     const Reach across(iw, m.KW, 1, m.W);
     t.a = x + (iw + across.begin) * m.ld, t.b = b + across.begin * m.C * NR;
-    t.c = y + ow * job.gw * job.ld, t.depth = (across.end - across.begin) * m.C;
+    t.c = y + ow * job.gw * job.ld, t.r = r ? r + ow * job.gw * job.r_ld : nullptr;
+    t.depth = (across.end - across.begin) * m.C;
     multiply<ROW_MAJOR>(count, t);
     if (job.activation > RELU) activate_rows(t.c, t.rows, count, t.cols, job.activation);
   }
 }
 
+// The lines of `count` images that a chunk has written, an image's behind one another.
+static void across_moments(const Job& job, int64_t chunk, const float* y, int64_t count, int64_t oh, int64_t lines,
+                           int64_t column, int64_t cols) {
+  const int64_t pixels = lines * job.YW;
+  for (int64_t i = 0; i < count; i++)
+    job.moments.add(chunk, i * pixels, y + (i * job.YH + oh) * job.YW * job.ld, job.ld, pixels, column, cols);
+}
+
 static void across_chunk(const Job& job, const AcrossCut& cut, int64_t chunk) {
   const Map& m = job.in;
   const int64_t group = chunk / cut.bands, band = chunk % cut.bands, n = cut.images(group, m.N);
-  const int64_t count = cut.images(group + 1, m.N) - n, image = job.YH * job.YW * job.ld;
-  int64_t rows[NARROW_MR];
-  for (int64_t i = 0; i < count; i++) rows[i] = i * image;
+  const int64_t count = cut.images(group + 1, m.N) - n, image = job.YH * job.YW;
+  const int64_t begin = cut.line(band, m.OH), end = cut.line(band + 1, m.OH);
+  int64_t rows[NARROW_MR], r_rows[NARROW_MR];
+  for (int64_t i = 0; i < count; i++) rows[i] = i * image * job.ld, r_rows[i] = i * image * job.r_ld;
   Tile t{};
-  t.lda = m.H * m.W * m.ld, t.ldb = NR, t.rows = rows, t.relu = job.activation == RELU;
+  t.lda = m.H * m.W * m.ld, t.ldb = NR, t.rows = rows, t.r_rows = r_rows, t.relu = job.activation == RELU;
   for (int64_t column = 0; column < job.columns; column += NR) {
     t.b = job.wp + column / NR * job.panel, t.cols = least(job.columns - column, NR);
+    t.c = job.y + n * image * job.ld + column, t.r = job.r ? job.r + n * image * job.r_ld + column : nullptr;
     t.bias = job.bias ? job.bias + column : nullptr;
-    for (int64_t oh = m.OH * band / cut.bands; oh < m.OH * (band + 1) / cut.bands; oh++)
-      across_line(job, m.x + n * m.H * m.W * m.ld, job.y + n * image + column, oh, count, t);
+    for (int64_t oh = begin; oh < end; oh++) across_line(job, m.x + n * m.H * m.W * m.ld, oh, count, t);
+    if (job.moments) across_moments(job, chunk, t.c, count, begin, end - begin, column, t.cols);
   }
 }

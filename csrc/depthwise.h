@@ -21,7 +21,7 @@ static void spread_weights(const float* wp, int64_t taps, int64_t C, float* w, T
 
 // One output pixel, all channels; w is (tap, C).
 static void depthwise_pixel(const Job& job, const float* w, int64_t C, const float* image, int64_t ih, int64_t iw,
-                            float* y) {
+                            const float* r, float* y) {
   const Map& m = job.in;
   const Reach down(ih, m.KH, m.dh, m.H), across(iw, m.KW, m.dw, m.W);
   const vf zero = {};
@@ -35,6 +35,7 @@ static void depthwise_pixel(const Job& job, const float* w, int64_t C, const flo
         else sum += load_part(x, n) * load_part(wt, n);
       }
     if (job.bias) sum += load_part(job.bias + c, n);
+    if (r) sum += load_part(r + c, n);
     if (job.activation == RELU) sum = max(zero, sum);
     if (job.activation == TANH) sum = vtanh(sum);
     if (job.activation == SIGMOID) sum = vsigmoid(sum);
@@ -46,24 +47,29 @@ static void depthwise_line(const Job& job, const float* w, int64_t C, int64_t li
   const Map& m = job.in;
   const int64_t n = line / m.OH, oh = line % m.OH;
   const float* image = m.x + n * m.H * m.W * m.ld;
-  for (int64_t ow = 0; ow < m.OW; ow++)
-    depthwise_pixel(job, w, C, image, oh * m.sh - m.top, ow * m.sw - m.left,
-                    job.y + ((n * job.YH + job.y0 + oh * job.gh) * job.YW + job.x0 + ow * job.gw) * job.ld);
+  for (int64_t ow = 0; ow < m.OW; ow++) {
+    const int64_t pixel = (n * job.YH + job.y0 + oh * job.gh) * job.YW + job.x0 + ow * job.gw;
+    depthwise_pixel(job, w, C, image, oh * m.sh - m.top, ow * m.sw - m.left, job.r ? job.r + pixel * job.r_ld : nullptr,
+                    job.y + pixel * job.ld);
+  }
 }
 
-static void depthwise(const Job& job, int64_t C, char* scratch, Team& team) {
+// Lines of a chunk of the forward pass: at most MOST_LINE_CHUNKS chunks, so that each can have moments of its own.
+static const int64_t MOST_LINE_CHUNKS = 64;
+static inline int64_t lines_of_chunk(int64_t lines) { return most(ceil_div(lines, MOST_LINE_CHUNKS), 1); }
+static inline int64_t line_chunks(int64_t lines) { return ceil_div(lines, lines_of_chunk(lines)); }
+
+static void depthwise(const Job& job, int64_t C, char* scratch, const Tensor* moments, Team& team) {
   float* w = reinterpret_cast<float*>(scratch);
   spread_weights(job.wp, job.in.KH * job.in.KW, C, w, team);
-  for_chunks(team, job.in.N * job.in.OH, [&](int64_t line) { depthwise_line(job, w, C, line); });
-}
-
-static void depthwise_dx(const Gradient& g, char* scratch, Team& team) {
-  float* w = reinterpret_cast<float*>(scratch);
-  spread_weights(g.a.t[1].f32(), g.KH * g.KW, g.G, w, team);
-  const int64_t lines = g.a.t[0].shape[0] * ceil_div(g.H, g.sh);
-  for_chunks(team, g.phases() * lines, [&](int64_t chunk) {
-    const Job job = g.job(chunk / lines);
-    const int64_t place = (job.wp - g.a.t[1].f32()) / NR, line = chunk % lines;
-    if (line < job.in.N * job.in.OH) depthwise_line(job, w + place * g.G, g.G, line);
+  const int64_t lines = job.in.N * job.in.OH, per_chunk = lines_of_chunk(lines), OW = job.in.OW;
+  for_chunks(team, line_chunks(lines), [&](int64_t chunk) {
+    const int64_t begin = chunk * per_chunk, end = least(begin + per_chunk, lines);
+    for (int64_t line = begin; line < end; line++) {
+      depthwise_line(job, w, C, line);
+      if (job.moments) job.moments.add(chunk, (line - begin) * OW, job.y + line * OW * job.ld, job.ld, OW, 0, C);
+    }
   });
+  const auto rows = [&](int64_t chunk) { return least(lines - chunk * per_chunk, per_chunk) * OW; };
+  if (job.moments) finish_moments(job.moments, line_chunks(lines), rows, moments, team);
 }

@@ -39,8 +39,10 @@ struct Tile {
   const int64_t* rows;  // row i of the tile lies at c + rows[i]
   int64_t cols;         // how many of the tile's columns exist in c
   const float* bias;    // one per column, or nullptr
-  bool add, relu;       // add to what c holds; relu last
-  int64_t gap;          // DEPTH_MAJOR: from one vector of b to the next
+  const float* r;       // added like the bias, row i of it at r + r_rows[i]; or nullptr
+  const int64_t* r_rows;
+  bool add, relu;  // add to what c holds; relu last
+  int64_t gap;     // DEPTH_MAJOR: from one vector of b to the next
 };
 
 // A tile whose last columns do not exist.
@@ -68,6 +70,12 @@ static inline void finish_tile(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
 #pragma GCC unroll 24
       for (int i = 0; i < ROWS; i++) sum[i][j] += bias;
     }
+  if (t.r)
+#pragma GCC unroll 24
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+      for (int j = 0; j < VECTORS; j++)
+        sum[i][j] += load_part(t.r + t.r_rows[i] + j * WIDTH, clamp(t.cols - j * WIDTH, 0, WIDTH));
   if (t.cols < VECTORS * WIDTH) return finish_part<ROWS, VECTORS>(t, sum);
   const vf zero = {};
 #pragma GCC unroll 24
@@ -106,6 +114,9 @@ static __attribute__((noinline)) void multiply_tile(const Tile& t) {
   const int64_t lda = t.lda, row = ORDER == DEPTH_MAJOR ? 1 : lda;
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++) __builtin_prefetch(t.c + t.rows[i], 1);
+  if (t.r)
+#pragma GCC unroll 24
+    for (int i = 0; i < ROWS; i++) __builtin_prefetch(t.r + t.r_rows[i]);
 #pragma GCC unroll 8
   for (int i = 0; i < POINTERS; i++) a[i] = t.a + 3 * i * row;
   if constexpr (ORDER == ROW_MAJOR) {
@@ -137,14 +148,15 @@ static inline void multiply_rows(int64_t rows, const Tile& t) {
 }
 
 // A panel with one vector of columns or less (6 outputs of LeNet-5, say) takes taller tiles, to keep the sums many.
-static const int NARROW_MR = MR < 12 ? 2 * MR : MR;
+constexpr int narrow_mr(int mr) { return mr < 12 ? 2 * mr : mr; }
+static const int NARROW_MR = narrow_mr(MR);
 
 // Rows of the next tile of `left`: the last two share what remains, since a tile of few rows cannot hide the latency.
 static inline int64_t tile_rows(int64_t left, int64_t mr) {
   return left >= 2 * mr ? mr : left > mr ? (left + 1) / 2 : left;
 }
 
-static inline int64_t tallest_tile(int64_t cols) { return cols <= WIDTH ? NARROW_MR : MR; }
+static inline int64_t tallest_tile(int64_t cols, const Blocking& b) { return cols <= b.width ? narrow_mr(b.mr) : b.mr; }
 
 // One tile, with one vector of columns where more do not exist.
 template <Order ORDER>
@@ -154,11 +166,25 @@ static inline void multiply(int64_t rows, const Tile& t) {
   else multiply_rows<MR, NV, ORDER>(rows, t);
 }
 
+// Lines of memory to be asked for ahead of their use, a few after each tile: `rows` runs of `lines` lines, `pitch`
+// floats apart, into L2.
+struct NextRows {
+  const float* at;
+  int64_t pitch, lines, rows, line, per_tile;
+  void ask() {
+    for (int64_t i = per_tile; i > 0 && rows > 0; i--) {
+      __builtin_prefetch(at + 16 * line, 0, 2);
+      if (++line == lines) line = 0, at += pitch, rows--;
+    }
+  }
+};
+
 // All rows of a block times one panel.
-static void multiply_panel(Tile t, int64_t rows) {
-  for (int64_t n; rows > 0; rows -= n, t.a += n * t.lda, t.rows += n) {
-    n = tile_rows(rows, tallest_tile(t.cols));
+static void multiply_panel(Tile t, int64_t rows, NextRows& next) {
+  for (int64_t n; rows > 0; rows -= n, t.a += n * t.lda, t.rows += n, t.r_rows += n) {
+    n = tile_rows(rows, tallest_tile(t.cols, BLOCKING));
     multiply<ROW_MAJOR>(n, t);
+    next.ask();
   }
 }
 

@@ -56,14 +56,17 @@ static inline int64_t columns_of(int64_t C, int64_t width) { return C * repeat_o
 struct Channels {
   int64_t C, pixels, repeat, cols;  // cols = C * repeat
   int64_t rows, last;               // rows of cols floats, the last one of `last`
-  int64_t chunks;
+  int64_t runs, strips;             // a reduction's chunks: runs of rows times strips of columns
   bool flat;
   int64_t length(int64_t row) const { return row + 1 == rows ? last : cols; }
   int64_t pitch(const Tensor& t) const { return flat ? cols : pitch_of(t); }
 };
 
-static inline int64_t channel_chunks(const Tensor& x) {
-  return lesser(MAX_PARTIALS, greater(1, size_of(x) / (2 * GRAIN)));
+// Strips keep the partial sums of many channels few: 2048 channels in 7 x 7 maps would be runs of 16 rows otherwise.
+static const int64_t STRIP = 512;
+static inline int64_t channel_strips(int64_t C) { return greater(1, ceil_div(C, STRIP)); }
+static inline int64_t channel_runs(const Tensor& x) {
+  return lesser(MAX_PARTIALS, greater(1, size_of(x) / (2 * GRAIN * channel_strips(cols_of(x)))));
 }
 
 template <class... T>
@@ -71,13 +74,17 @@ static inline Channels channels_over(int64_t width, const Tensor& x, const T&...
   const bool flat = (is_flat(x) && ... && is_flat(others));
   const int64_t C = cols_of(x), pixels = rows_of(x), repeat = flat ? repeat_of(C, width) : 1;
   const int64_t rows = ceil_div(pixels, repeat);
-  return {C, pixels, repeat, C * repeat, rows, (pixels - (rows - 1) * repeat) * C, channel_chunks(x), flat};
+  return {C,   pixels, repeat, C * repeat, rows, (pixels - (rows - 1) * repeat) * C, channel_runs(x), channel_strips(C),
+          flat};
 }
 
-// A chunk's own part of a per-channel reduction: K rows of float64 sums for C channels, K rows of float32 columns.
-static inline int64_t chunk_sums_bytes(int64_t C, int64_t width, int64_t K) {
-  return ceil_div(K * (C * 8 + columns_of(C, width) * 4), 64) * 64;
+// K float64 sums a column for each run of a per-channel reduction.
+static inline int64_t run_sums_bytes(const Tensor& x, int64_t width, int64_t K) {
+  return channel_runs(x) * K * 8 * columns_of(cols_of(x), width);
 }
+
+// K numbers a column in float32, for kernels that scale and shift channels.
+static inline int64_t numbers_bytes(int64_t cols, int64_t K) { return ceil_div(K * 4 * cols, 64) * 64; }
 
 // Into how many blocks sum_to cuts what it sums, when it has `sums` results: few if they are many, to bound the
 // scratch.

@@ -1,167 +1,118 @@
-// Sums over all pixels of a channel: channel_sum, scale_shift_sums, and the mean and variance of batch_moments.
+// Mean and variance of each channel: batch_moments, and the pieces with which a convolution takes them of the rows it
+// has just written.
 //
-// A chunk is a run of rows. It goes through them in blocks that stay in cache, sums a block in float32 and adds it to
-// float64 sums of its own; the chunks are joined in order. So x is read from memory once, bound by its bandwidth.
+// A chunk keeps (mean, sum of squared deviations) of its rows in float64, one pair a column, and meets its rows in
+// blocks. A block's deviations are taken from the mean of all rows before it (at first of the block's own first rows),
+// rounded to float32: what is lost that way is eps times a sum of squares that is part of the result. So memory is read
+// once, and a mean far from 0 costs no digits. Blocks and chunks are joined as in Chan, Golub and LeVeque 1983.
+//
+// In an epilogue: `add_moments` for each block of rows of a chunk, while they are in cache; behind the last chunk
+// `join_moments`. Both are bound by what they read.
 #pragma once
-#include "grid.h"
-#include "lanes.h"
+#include "channel_sums.h"
 
-// Rows of a block: at least 32, as every block ends with a float64 addition for each channel.
-static inline int64_t block_rows(int64_t cols) { return lesser(256, greater(32, GRAIN / cols)); }
-
-// sums[c] += at(row, c) over `rows` rows, four at a time; `at` reads through the memory access it is given.
-template <class F>
-static inline void sum_columns(float* sums, int64_t n, int64_t rows, F at) {
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4)
-    over_columns(n, [&](int64_t c, auto m) {
-      m.put(sums + c, m.get(sums + c) + ((at(r, c, m) + at(r + 1, c, m)) + (at(r + 2, c, m) + at(r + 3, c, m))));
-    });
-  for (; r < rows; r++) over_columns(n, [&](int64_t c, auto m) { m.put(sums + c, m.get(sums + c) + at(r, c, m)); });
-}
-
-// The same over rows [first, end) of a tensor, whose last row may be shorter.
-template <class F>
-static inline void sum_block(float* sums, const Channels& g, int64_t first, int64_t end, F at) {
-  for (int64_t c = 0; c < g.cols; c++) sums[c] = 0.0f;
-  const int64_t whole = end == g.rows && g.last != g.cols ? end - 1 : end;
-  sum_columns(sums, g.cols, whole - first, [&](int64_t r, int64_t c, auto m) { return at(first + r, c, m); });
-  if (whole < end) sum_columns(sums, g.last, 1, [&](int64_t, int64_t c, auto m) { return at(whole, c, m); });
-}
-
-static inline void fold_add(double* to, const float* sums, const Channels& g) {
-  for (int64_t r = 0; r < g.repeat; r++)
-    for (int64_t c = 0; c < g.C; c++) to[c] += sums[r * g.C + c];
-}
-static inline void repeat_columns(float* to, const float* from, const Channels& g) {
-  for (int64_t c = 0; c < g.cols; c++) to[c] = from[c % g.C];
-}
-
-// What a chunk owns in scratch (grid.h says how much).
-struct ChunkSums {
-  double* sums;
-  float* block;
+// Of one chunk, one number a column.
+struct Moments {
+  double *mean, *squares;
 };
-static inline ChunkSums chunk_sums(const Args& a, const Channels& g, int64_t K, int64_t chunk) {
-  char* own = a.scratch + chunk * chunk_sums_bytes(g.C, WIDTH, K);
-  double* sums = reinterpret_cast<double*>(own);
-  return {sums, reinterpret_cast<float*>(sums + K * g.C)};
-}
-static inline double joined(const Args& a, const Channels& g, int64_t K, int64_t k, int64_t c) {
-  double sum = 0.0;
-  for (int64_t chunk = 0; chunk < g.chunks; chunk++) sum += chunk_sums(a, g, K, chunk).sums[k * g.C + c];
-  return sum;
+static inline int64_t moments_bytes(int64_t cols) { return 2 * 8 * cols; }
+static inline Moments moments_of(char* scratch, int64_t cols, int64_t chunk) {
+  double* own = reinterpret_cast<double*>(scratch) + chunk * 2 * cols;
+  return {own, own + cols};
 }
 
-static void channel_sum(const Args& a, Team& team) {
-  const Tensor &x = a.t[0], &y = a.t[1];
-  const Channels g = channels_over(WIDTH, x);
-  const int64_t pitch = g.pitch(x), step = block_rows(g.cols);
-  for_chunks(team, g.chunks, [&](int64_t chunk) {
-    const ChunkSums own = chunk_sums(a, g, 1, chunk);
-    const int64_t end = share_begin(g.rows, chunk + 1, g.chunks);
-    for (int64_t c = 0; c < g.C; c++) own.sums[c] = 0.0;
-    for (int64_t row = share_begin(g.rows, chunk, g.chunks); row < end; row += step) {
-      sum_block(own.block, g, row, lesser(end, row + step),
-                [&](int64_t r, int64_t c, auto m) { return m.get(x.f32() + r * pitch + c); });
-      fold_add(own.sums, own.block, g);
-    }
-  });
-  for_chunks(team, 1, [&](int64_t) {
-    for (int64_t c = 0; c < g.C; c++) y.f32()[c] = (float)joined(a, g, 1, 0, c);
-  });
-}
-
-// sum dy and sum dy * (x - mean) / sqrt(var + eps)
-static void scale_shift_sums(const Args& a, Team& team) {
-  const Tensor &x = a.t[0], &dy = a.t[1], &mean = a.t[2], &var = a.t[3];
-  const Channels g = channels_over(WIDTH, x, dy);
-  const int64_t pitch = g.pitch(x), dy_pitch = g.pitch(dy), step = block_rows(2 * g.cols);
-  for_chunks(team, g.chunks, [&](int64_t chunk) {
-    const ChunkSums own = chunk_sums(a, g, 3, chunk);  // the third holds the means, one a column
-    float* means = own.block + g.cols;
-    const int64_t end = share_begin(g.rows, chunk + 1, g.chunks);
-    for (int64_t c = 0; c < 2 * g.C; c++) own.sums[c] = 0.0;
-    repeat_columns(means, mean.f32(), g);
-    for (int64_t row = share_begin(g.rows, chunk, g.chunks); row < end; row += step) {
-      const int64_t stop = lesser(end, row + step);
-      sum_block(own.block, g, row, stop,
-                [&](int64_t r, int64_t c, auto m) { return m.get(dy.f32() + r * dy_pitch + c); });
-      fold_add(own.sums, own.block, g);
-      sum_block(own.block, g, row, stop, [&](int64_t r, int64_t c, auto m) {
-        return m.get(dy.f32() + r * dy_pitch + c) * (m.get(x.f32() + r * pitch + c) - m.get(means + c));
-      });
-      fold_add(own.sums + g.C, own.block, g);
-    }
-  });
-  for_chunks(team, 1, [&](int64_t) {
-    for (int64_t c = 0; c < g.C; c++) {
-      a.t[4].f32()[c] = (float)joined(a, g, 3, 0, c);
-      a.t[5].f32()[c] = (float)(joined(a, g, 3, 1, c) / __builtin_sqrt((double)var.f32()[c] + a.f[0]));
-    }
-  });
-}
-
-// Mean and sum of squared deviations of na values joined with those of nb others (Chan, Golub and LeVeque 1983).
-static inline void join_moments(double* mean, double* squares, double na, double other_mean, double other_squares,
-                                double nb) {
-  if (nb == 0.0) return;
-  const double share = nb / (na + nb), delta = other_mean - *mean;
-  *mean += delta * share;
-  *squares += other_squares + delta * delta * na * share;
-}
-
-// One block in two passes over the cache: its float32 mean, then deviations from that. What the rounded mean is off by
-// is the mean deviation, which corrects both results, so a mean far from 0 costs no digits.
+// The mean of a few rows, near enough to all others that squares of differences keep their digits.
 template <class F>
-static inline void block_moments(const ChunkSums& own, const Channels& g, int64_t row, int64_t stop, double before,
-                                 F at) {
-  double *mean = own.sums, *squares = mean + g.C, *sum = squares + g.C, *square = sum + g.C;
-  float* centre = own.block + g.cols;
-  const double n = (double)(lesser(g.pixels, stop * g.repeat) - row * g.repeat);
-  for (int64_t c = 0; c < 2 * g.C; c++) sum[c] = 0.0;
-  sum_block(own.block, g, row, stop, at);
-  fold_add(sum, own.block, g);
-  for (int64_t c = 0; c < g.cols; c++) centre[c] = (float)(sum[c % g.C] / n);
-  for (int64_t c = 0; c < g.C; c++) sum[c] = 0.0;
-  sum_block(own.block, g, row, stop, [&](int64_t r, int64_t c, auto m) { return at(r, c, m) - m.get(centre + c); });
-  fold_add(sum, own.block, g);
-  sum_block(own.block, g, row, stop, [&](int64_t r, int64_t c, auto m) {
-    const vf d = at(r, c, m) - m.get(centre + c);
-    return d * d;
+static inline void first_mean(double* mean, int64_t n, int64_t rows, F at) {
+  alignas(64) float sums[1][STRIP];
+  const int64_t few = lesser(rows, 16);
+  clear_sums<1>(sums, n);
+  sum_columns<1>(sums, n, few, [&](int64_t r, int64_t c, auto m) { return Terms<1>{{m.get(at(r) + c)}}; });
+  for (int64_t c = 0; c < n; c++) mean[c] = sums[0][c] * (1.0 / (double)few);
+}
+
+// `rows` rows of n columns join those the moments already hold; at most STRIP columns and, for the digits of float32
+// sums, some hundred rows.
+template <class F>
+static inline void add_strip_moments(const Moments& own, int64_t before, int64_t n, int64_t rows, F at) {
+  alignas(64) float sums[2][STRIP], centre[STRIP];
+  if (before == 0) {
+    first_mean(own.mean, n, rows, at);
+    for (int64_t c = 0; c < n; c++) own.squares[c] = 0.0;
+  }
+  for (int64_t c = 0; c < n; c++) centre[c] = (float)own.mean[c];
+  clear_sums<2>(sums, n);
+  sum_columns<2>(sums, n, rows, [&](int64_t r, int64_t c, auto m) {
+    const vf d = m.get(at(r) + c) - load(centre + c);
+    return Terms<2>{{d, d * d}};
   });
-  fold_add(square, own.block, g);
-  for (int64_t c = 0; c < g.C; c++) {
-    const double off = sum[c] / n;
-    join_moments(mean + c, squares + c, before, centre[c] + off, square[c] - n * off * off, n);
+  const double each = 1.0 / (double)rows, share = (double)rows / (double)(before + rows), weight = before * share;
+  for (int64_t c = 0; c < n; c++) {
+    const double sum = sums[0][c], mean = before ? own.mean[c] : (double)centre[c];
+    const double delta = centre[c] - mean + sum * each;
+    own.squares[c] += sums[1][c] - sum * sum * each + delta * delta * weight;
+    own.mean[c] = mean + delta * share;
   }
 }
 
-static void batch_moments(const Args& a, Team& team) {
-  const Tensor &x = a.t[0], &unbiased = a.t[3];
-  const Channels g = channels_over(WIDTH, x);
-  const int64_t pitch = g.pitch(x), step = block_rows(g.cols);
-  const auto at = [&](int64_t r, int64_t c, auto m) { return m.get(x.f32() + r * pitch + c); };
-  const auto pixels = [&](int64_t rows) { return (double)lesser(g.pixels, rows * g.repeat); };
-  for_chunks(team, g.chunks, [&](int64_t chunk) {
-    const ChunkSums own = chunk_sums(a, g, 4, chunk);
-    const int64_t begin = share_begin(g.rows, chunk, g.chunks), end = share_begin(g.rows, chunk + 1, g.chunks);
-    for (int64_t c = 0; c < 2 * g.C; c++) own.sums[c] = 0.0;
-    for (int64_t row = begin; row < end; row += step)
-      block_moments(own, g, row, lesser(end, row + step), pixels(row) - pixels(begin), at);
-  });
-  for_chunks(team, 1, [&](int64_t) {
-    for (int64_t c = 0; c < g.C; c++) {
-      double mean = 0.0, squares = 0.0;
-      for (int64_t chunk = 0; chunk < g.chunks; chunk++) {
-        const double* own = chunk_sums(a, g, 4, chunk).sums;
-        const double before = pixels(share_begin(g.rows, chunk, g.chunks));
-        const double n = pixels(share_begin(g.rows, chunk + 1, g.chunks)) - before;
-        join_moments(&mean, &squares, before, own[c], own[g.C + c], n);
-      }
-      a.t[1].f32()[c] = (float)mean;
-      a.t[2].f32()[c] = g.pixels ? (float)(squares / (double)g.pixels) : 0.0f;
-      if (unbiased) unbiased.f32()[c] = g.pixels > 1 ? (float)(squares / (double)(g.pixels - 1)) : 0.0f;
+// Columns [c0, c1) of `rows` rows join the moments of a chunk that holds `before` rows of them; at(r) is where row r
+// of the block begins (its column 0), r from 0. The first block of a chunk has before = 0 and needs no preparation.
+template <class F>
+static inline void add_moments(const Moments& own, int64_t before, int64_t c0, int64_t c1, int64_t rows, F at) {
+  for (int64_t r = 0; r < rows; r += BLOCK_ROWS)
+    for (int64_t c = c0; c < c1; c += STRIP)
+      add_strip_moments(Moments{own.mean + c, own.squares + c}, before + r, lesser(STRIP, c1 - c),
+                        lesser(BLOCK_ROWS, rows - r), [&](int64_t row) { return at(r + row) + c; });
+}
+
+static inline double at_least_one(double n) { return n > 1.0 ? n : 1.0; }
+
+// The chunks' moments become those of all pixels: column repeat * C + c of a chunk holds count(chunk, repeat) values of
+// channel c. Means first, then deviations from the joined mean: no division but one a channel. `unbiased` may be
+// absent.
+template <class F>
+static inline void join_moments(Team& team, char* scratch, int64_t C, int64_t repeats, int64_t chunks,
+                                const Tensor& mean, const Tensor& var, const Tensor& unbiased, F count) {
+  for_chunks(team, ceil_div(C, JOINED), [&](int64_t part) {
+    const int64_t c0 = part * JOINED, n = lesser(JOINED, C - c0);
+    double sum[JOINED] = {}, squares[JOINED] = {}, pixels = 0.0;
+    const auto each = [&](auto f) {
+      for (int64_t chunk = 0; chunk < chunks; chunk++)
+        for (int64_t r = 0; r < repeats; r++) {
+          const Moments from = moments_of(scratch, C * repeats, chunk);
+          const double values = (double)count(chunk, r);
+          if (values > 0.0) f(values, from.mean + r * C + c0, from.squares + r * C + c0);
+        }
+    };
+    each([&](double values, const double* means, const double*) {
+      pixels += values;
+      for (int64_t c = 0; c < n; c++) sum[c] += values * means[c];
+    });
+    for (int64_t c = 0; c < n; c++) sum[c] /= at_least_one(pixels);
+    each([&](double values, const double* means, const double* own) {
+      for (int64_t c = 0; c < n; c++) squares[c] += own[c] + values * (means[c] - sum[c]) * (means[c] - sum[c]);
+    });
+    for (int64_t c = 0; c < n; c++) {
+      mean.f32()[c0 + c] = (float)sum[c];
+      var.f32()[c0 + c] = (float)(squares[c] / at_least_one(pixels));
+      if (unbiased) unbiased.f32()[c0 + c] = (float)(squares[c] / at_least_one(pixels - 1.0));
     }
+  });
+}
+
+static void batch_moments(const Args& a, Team& team) {
+  const Tensor& x = a.t[0];
+  const Channels g = channels_over(WIDTH, x);
+  const int64_t pitch = g.pitch(x);
+  for_chunks(team, g.runs * g.strips, [&](int64_t chunk) {
+    const RowBlock b = block_of(g, chunk);
+    const Moments own = moments_of(a.scratch, g.cols, b.run);
+    over_pieces(g, b, [&](int64_t row, int64_t rows, int64_t c0, int64_t c1) {
+      add_moments(own, row - b.begin, c0, c1, rows, [&](int64_t r) { return x.f32() + (row + r) * pitch; });
+    });
+  });
+  join_moments(team, a.scratch, g.C, g.repeat, g.runs, a.t[1], a.t[2], a.t[3], [&](int64_t run, int64_t r) {
+    const RowBlock b = block_of(g, run * g.strips);
+    return rows_at(g, b, r * g.C) - b.begin;
   });
 }

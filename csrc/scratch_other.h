@@ -4,18 +4,21 @@
 #include "grid.h"
 
 static inline int64_t channel_sum_scratch(const Args& a, int, const Blocking& blocking) {
-  return channel_chunks(a.t[0]) * chunk_sums_bytes(cols_of(a.t[0]), blocking.width, 1);
-}
-static inline int64_t scale_shift_sums_scratch(const Args& a, int, const Blocking& blocking) {
-  return channel_chunks(a.t[0]) * chunk_sums_bytes(cols_of(a.t[0]), blocking.width, 3);
+  return run_sums_bytes(a.t[0], blocking.width, 1);
 }
 static inline int64_t batch_moments_scratch(const Args& a, int, const Blocking& blocking) {
-  return channel_chunks(a.t[0]) * chunk_sums_bytes(cols_of(a.t[0]), blocking.width, 4);
+  return run_sums_bytes(a.t[0], blocking.width, 2);
 }
 
-// Three numbers a column: scale_shift, scale_shift_dx, batch_moments_dx.
+// Three numbers a column: scale_shift, scale_shift_dx, batch_moments_dx, norm_act; norm_act_dx has five.
 static inline int64_t affine_scratch(const Args& a, int, const Blocking& blocking) {
-  return 3 * 4 * columns_of(cols_of(a.t[0]), blocking.width);
+  return numbers_bytes(columns_of(cols_of(a.t[0]), blocking.width), 3);
+}
+static inline int64_t norm_act_dx_scratch(const Args& a, int, const Blocking& blocking) {
+  return numbers_bytes(columns_of(cols_of(a.t[0]), blocking.width), 5);
+}
+static inline int64_t norm_act_sums_scratch(const Args& a, int threads, const Blocking& blocking) {
+  return affine_scratch(a, threads, blocking) + run_sums_bytes(a.t[0], blocking.width, 2);
 }
 
 // add, sub, mul, div: the pattern of repeated channels, below 16 vectors of them times the most repeats.

@@ -3,9 +3,9 @@
 // Axes are merged (walk.h) and parted into kept and summed. A chunk sums a block of summed rows into float64 partial
 // sums of its own for one kept row, and the blocks are added in order.
 #pragma once
+#include "channel_sums.h"
 #include "grid.h"
 #include "lanes.h"
-#include "moments.h"
 #include "walk.h"
 
 static inline void add_to_sums(double* sums, const float* x, int64_t n) {

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from expected.winograd import winograd_filters as filters
 from striate import ops
 from striate.errors import ConfigError, DtypeError, ShapeError
 from striate.kernels.contract import ROWS
 
 TENSORS = {"conv2d": "x w b r", "linear": "x w b", "batch_norm": "x running_mean running_var weight bias",
            "add": "a b", "sub": "a b", "mul": "a b", "div": "a b", "concat": "values", "lerp": "old new",
-           "conv2d_norm": "x w b mean var gamma beta", "linear_norm": "x w b mean var gamma beta",
+           "conv2d_norm": "x w b mean var gamma beta r", "linear_norm": "x w b mean var gamma beta",
+           "conv2d_moments": "x w b", "conv2d_max_pool": "x w b", "norm_act": "x mean var gamma beta r",
+           "conv2d_max_pool_norm": "x w b mean var gamma beta",
            "cross_entropy": "logits targets weight", "count_correct": "logits targets", "mse_loss": "x target"}
 
 
@@ -62,7 +65,7 @@ class Call:
     kernel: str
     given: dict[str, Any] = field(default_factory=dict)
 
-    def __init__(self, kernel: str, **given: Any) -> None:
+    def __init__(self, kernel: str, /, **given: Any) -> None:
         object.__setattr__(self, "kernel", kernel)
         object.__setattr__(self, "given", given)
 
@@ -309,7 +312,20 @@ SPREAD = dict(stride=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2), groups=2)
 FUSED = [  # operations as `fuse` writes them, their parameters already in one form
     *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=(6,), **SPREAD, flip=False, activation=a) for a in range(4)),
     Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, **SPREAD, flip=True, activation=1),
+    *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=b, r=(2, 6, 3, 6), **SPREAD, flip=flip, activation=a)
+      for a, b, flip in ((0, None, True), (1, (6,), False), (2, (6,), True))),
+    *(Case("conv2d_moments", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=b, **SPREAD, flip=flip)
+      for b, flip in (((6,), False), (None, True))),
+    *(Case("conv2d_max_pool", x=(2, 4, 8, 5), w=(6, 2, 3, 2), b=b, **SPREAD, flip=flip, activation=a)
+      for a, b, flip in ((0, (6,), False), (1, None, True))),
+    *(Case("norm_act", x=x, mean=(c,), var=(c,), gamma=gamma, beta=beta, eps=1e-3, activation=a, own=0, **r)
+      for x, c in (((3, 5, 4, 2), 5), ((7, 6), 6)) for a in (0, 1)
+      for gamma, beta in (((c,), (c,)), (None, None), ((c,), None)) for r in ({}, {"r": x})),
     *(Case("linear", x=(5, 7), w=(6, 7), b=(6,), activation=a) for a in range(4)),
+    Case("conv2d_norm", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, mean=(6,), var=(6,), gamma=(6,), beta=(6,),
+         r=(2, 6, 3, 6), **SPREAD, flip=False, activation=1, eps=1e-3),
+    *(Case("conv2d_max_pool_norm", x=(2, 4, 8, 5), w=(6, 2, 3, 2), b=b, mean=(6,), var=(6,), gamma=b, beta=(6,),
+           **SPREAD, flip=False, activation=a, eps=1e-3) for a, b in ((0, (6,)), (1, None))),
     *(Case("conv2d_norm", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=b, mean=(6,), var=(6,), gamma=b, beta=beta, **SPREAD,
            flip=False, activation=a, eps=1e-3) for a, b, beta in ((0, (6,), (6,)), (1, None, None), (2, (6,), None))),
     *(Case("linear_norm", x=(5, 7), w=(6, 7), b=b, mean=(6,), var=(6,), gamma=None, beta=b, activation=a, eps=1e-5)
@@ -353,7 +369,59 @@ ERRORS = [
 
 CASES = CONVOLUTION + POOLING + CALLBACKS + NORMALISATION + ELEMENTWISE + LOSSES + MOVES + FUSED
 
+def winograd(x: tuple[int, ...], out_channels: int, kernel: int, tile: int, nr: int, *, activation: int = 0,
+             pool: int = 0, moments: int = 0, padding: tuple[int, ...] = (1, 1, 1, 1), b: bool = True,
+             r: tuple[int, ...] | None = None) -> Call:
+    """A row of conv2d_winograd, its filters transformed for panels of nr columns."""
+    w = np.random.default_rng(kernel).standard_normal((out_channels, x[1], kernel, kernel))
+    u = filters(w, tile=tile, for_dx=0, nr=nr)
+    return Call("conv2d_winograd", x=x, u=u, b=(out_channels,) if b else None, r=r, out_channels=out_channels,
+                kernel=kernel, tile=tile, padding=padding, activation=activation, pool=pool, moments=moments)
+
+
+WINOGRAD = ((3, 2), (3, 3), (3, 4), (5, 2), (5, 4))  # kernel and tile
+F = (*WINOGRAD, (3, 6))
+PANELS = (8, 16, 32)  # nr of the instruction sets
+WINOGRAD_CALLS = [
+    *(Call("winograd_filters", w=(o, c, k, k), tile=tile, for_dx=for_dx, nr=nr) for k, tile in F
+      for o, c, nr in ((9, 2, 8), (5, 3, 16), (16, 40, 16), (33, 3, 32)) for for_dx in (0, 1)),
+    *(winograd((2, 5, h, w), 9, k, tile, nr) for k, tile in F for nr in PANELS for h, w in ((5, 9), (8, 13))),
+    *(winograd((1, c, 6, 5), 41 - c, 3, 4, nr) for nr in PANELS for c in range(1, 41)),
+    *(winograd((1, 3, h, w), 5, 3, tile, 16, padding=padding) for tile in (2, 4)
+      for h, w, padding in ((1, 1, (1, 1, 1, 1)), (3, 2, (2, 2, 2, 2)), (4, 17, (2, 0, 0, 2)), (5, 3, (0, 0, 1, 1)))),
+    *(winograd((3, 20, 9, 10), 19, 3, 4, nr, activation=a, r=(3, 19, 9, 10), b=a % 2 > 0)
+      for nr in PANELS for a in range(4)),
+    *(winograd((3, 4, 9, 10), o, k, tile, nr, activation=a, pool=1, padding=(k // 2,) * 4)
+      for nr in PANELS for a in (0, 1) for o in (6, 24) for k, tile in F if tile % 2 == 0),
+    *(winograd((n, 4, 9, 10), o, k, tile, nr, moments=1, padding=(k // 2,) * 4)
+      for nr in PANELS for n, o in ((3, 7), (7, 33), (0, 8)) for k, tile in F),
+    *(winograd((n, 17, 24, 24), 40, 3, 4, 16, moments=1, b=False) for n in (1, 50)),  # many units
+    *(winograd((0, 3, 4, 5), 6, 3, tile, 16, pool=1) for tile in (2, 4)),
+]
+
+
+
+def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call:
+    """A row of a fused normalisation; the bits of `at` say which optional tensors are absent."""
+    c = x[1:2]
+    given = dict(x=x, **{n: x for n in ("dy", "dz") if n in ROWS[kernel].inputs}, mean=c, var=c,
+                 gamma=None if at & 1 else c, beta=None if at & 2 else c)
+    last = {"norm_act": dict(r=None if at & 4 else x), "norm_act_sums": dict(y=None if at & 4 else x),
+            "norm_act_dx": dict(sum_dz=c, sum_dz_xhat=c, own=1 - (at >> 2 & 1))}[kernel]
+    return Call(kernel, **given, **last, eps=1e-3, activation=at >> 3 & 1, **more)
+
+
+# Many pixels and channels: several blocks, runs and strips of a reduction, with rows and columns left over.
+LARGE = ((3, 37, 40, 20), (5, 6, 90, 61), (131, 520, 1, 3), (70, 1030), (2, 16, 127, 65))
 CALLS = [
+    *WINOGRAD_CALLS,
+    *(norm_call(kernel, (2, c, 3, 5), c % 16) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
+      for c in range(1, 41)),
+    *(norm_call(kernel, x, at) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
+      for x, at in (((0, 3, 4, 4), 0), ((0, 3, 4, 4), 12), ((9, 5), 8), ((1, 1, 1, 1), 12),
+                    *zip(LARGE, (8, 12, 4, 0, 8), strict=True))),
+    *(Call(kernel, x=x) for kernel in ("channel_sum", "batch_moments") for x in LARGE),
+    *(Call("scale_shift_sums", x=x, dy=x, mean=x[1:2], var=x[1:2], eps=1e-5) for x in LARGE),
     *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
       for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
     *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), r=(2, 3, 4, 4), **POINT, activation=a) for a in range(4)),
@@ -363,6 +431,14 @@ CALLS = [
       for x, w, b, at in (((2, 4, 6, 5), (6, 2, 3, 2), None, SPREAD), ((3, 3, 9, 8), (17, 3, 3, 3), (17,), SAME),
                           ((5, 2, 8, 8), (6, 2, 3, 3), (6,), SAME), ((2, 8, 5, 7), (8, 1, 3, 3), None, DEPTHWISE),
                           ((1, 16, 3, 4), (33, 16, 1, 1), None, POINT), ((0, 3, 4, 4), (5, 3, 3, 3), (5,), SAME))),
+    *(Call("conv2d_dw_winograd", x=(n, c, 13 - kernel, wide), dy=(n, o, 17 - 2 * kernel, wide + 4 - kernel),
+           kernel=kernel, tile=tile, padding=(1, 2, 3 - kernel // 2, kernel // 2))
+      for kernel, tile in WINOGRAD for n, c, o, wide in ((2, 3, 5, 9), (1, 17, 9, 24), (0, 3, 4, 8))),
+    *(Call("conv2d_dw_winograd", x=(1, c, 4, 5), dy=(1, 41 - c, 4, 5), kernel=3, tile=4, padding=(1, 1, 1, 1))
+      for c in range(1, 41)),
+    *(Call("conv2d_dw_winograd", x=(n, 2, size, size), dy=(n, 2, size - 2, size - 2), kernel=3, tile=4,
+           padding=(0, 0, 0, 0)) for n in (1, 67) for size in (3, 5, 6, 10)),
+    Call("conv2d_dw_winograd", x=(7, 33, 28, 28), dy=(7, 65, 28, 28), kernel=3, tile=4, padding=(1, 1, 1, 1)),
     *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
     *(Call("fold_norm", w=w, b=b, mean=w[:1], var=w[:1], gamma=gamma, beta=beta, eps=1e-3)
       for w, b, gamma, beta in (((5, 3, 2, 2), (5,), (5,), (5,)), ((9, 3, 1, 1), None, (9,), (9,)),

@@ -205,6 +205,18 @@ def test_summary_of_a_run_and_of_a_file(capsys, trained):
         assert status == 0 and "416,520" not in out.splitlines()[0] and "total" in out  # two classes: fewer MACs
 
 
+def test_explain(capsys):
+    status, out, _ = ask(capsys, "explain", "lenet5", "--batch", 4)
+    assert status == 0 and "GFLOP/s of multiply-adds" in out and "held back by" in out and "ms in" in out
+    assert max(map(len, out.splitlines())) <= 160
+    status, out, _ = ask(capsys, "explain", "lenet5", "--batch", 4, "--training", "--precision", "direct", "--json")
+    found = json.loads(out)
+    assert status == 0 and found["training"] and found["precision"] == "direct" and found["input"] == [4, 1, 28, 28]
+    kinds = {line["algorithm"] for line in found["lines"]}
+    assert kinds == {"", "direct"} and {line["section"] for line in found["lines"]} == {"forward", "backward", "update"}
+    assert found["total_us"] == pytest.approx(sum(line["us"] for line in found["lines"]))
+
+
 def test_data_show(capsys, squares):
     status, out, _ = ask(capsys, "data", "show", squares)
     assert status == 0 and "300 images 1x28x28, 2 classes" in out and ("@" in out or "#" in out)
@@ -240,7 +252,7 @@ def test_doctor_explains(monkeypatch):
 def test_version_and_help(capsys):
     status, out, _ = ask(capsys, "--version")
     assert status == 0 and out.startswith("striate 0.")
-    for verb in ("train", "eval", "predict", "summary", "data", "doctor"):
+    for verb in ("train", "eval", "predict", "summary", "explain", "data", "doctor"):
         status, out, _ = ask(capsys, verb, "--help")
         assert status == 0 and "Usage: striate" in out and ("Example: striate" in out or verb == "data")
 
@@ -249,6 +261,7 @@ def test_version_and_help(capsys):
 
 MISTAKES = [
     (["train", "lenet6"], "no model named 'lenet6'; did you mean 'lenet5'?"),
+    (["explain", "lenet5", "--precision", "drect"], "no precision named 'drect'; did you mean 'direct'?"),
     (["train", "--epochs", "0"], "'--epochs': "),
     (["train", "--epochs", "three"], "'--epochs': "),
     (["train", "--batch-size", "-1"], "'--batch-size': "),

@@ -12,11 +12,11 @@ import pytest
 from arrays import arrays_of, plain
 from cases import CALLS, CASES, ERRORS, public_operations
 from play import Playback, spied
-from striate.errors import NonFiniteError
+from striate.errors import ConfigError, NonFiniteError, ShapeError
 from striate.graph import OPS
 from striate.kernels import native, reference
 from striate.kernels.contract import ROWS
-from striate.kernels.lower import LOWERINGS
+from striate.kernels.lower import LOWERINGS, ON_TAPE
 
 INC = Path(__file__).parents[1] / "csrc" / "kernels.inc"
 CONTROL = {"check_finite", "fill_nan"}  # no operation and no optimiser calls them; tested below
@@ -34,7 +34,7 @@ def test_reference_signature(name):
 
 def test_lowered_signature():
     """A lowering has the parameters of the row it computes."""
-    for name, lower in LOWERINGS.items():
+    for name, lower in ON_TAPE.items():
         _, *rest = inspect.signature(lower).parameters.values()
         assert [p.name for p in rest] == [label.rstrip("?") for label in ROWS[name].inputs] + list(ROWS[name].params)
 
@@ -88,3 +88,11 @@ def test_fill_nan(isa):
         x = np.ones((2, 3, 4, 5), np.float32)
         k.fill_nan(x)
         assert np.isnan(x).all()
+
+
+def test_norm_act_knows_relu_only():
+    x, c = np.zeros((2, 3), np.float32), np.ones(3, np.float32)
+    with pytest.raises(ConfigError, match=r"norm_act: activation must be 0 \(none\) or 1 \(relu\), got 2"):
+        native.kernels().norm_act(x, c, c, None, None, None, eps=0.1, activation=2)
+    with pytest.raises(ShapeError, match="norm_act: r must have shape that of x"):
+        native.kernels().norm_act(x, c, c, None, None, x[:1], eps=0.1, activation=1)

@@ -18,6 +18,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
 def test_every_block_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STRIATE_OFFLINE", "1")
+    monkeypatch.setenv("STRIATE_CACHE", str(tmp_path / "cache"))
     names = {"__name__": "page", "np": np}
     for block in BLOCK.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import striate as st
 from striate import ops
 from striate.engine.step import TrainingStep
 from striate.errors import UnknownName
+from striate.kernels import random
 from striate.models import MODELS, find, name_of
 from striate.train import SGD
 
@@ -24,15 +27,11 @@ PUBLISHED = {
 
 
 @pytest.fixture(scope="module")
-def built():
-    """Name -> network; each is built once, for VGG-16 draws 138 million weights."""
-    return {}
-
-
-def network(built, name):
-    if name not in built:
-        built[name] = st.create(name)
-    return built[name]
+def network():
+    """A function name -> network, each built once, with weights drawn by NumPy: ten times as fast for VGG-16's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(random, "normal", lambda seed, key, n: np.random.default_rng(key).standard_normal(n, np.float32))
+        yield functools.cache(st.create)
 
 
 def image(name, n=1, seed=0):
@@ -44,15 +43,15 @@ def test_every_network_has_a_row():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_parameters_and_macs_as_published(built, name):
-    found = st.summary(network(built, name), find(name).input_shape)
+def test_parameters_and_macs_as_published(network, name):
+    found = st.summary(network(name), find(name).input_shape)
     assert (found.total.parameters, found.total.macs) == PUBLISHED[name]
-    assert found.name == name == name_of(network(built, name))
+    assert found.name == name == name_of(network(name))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_logits_of_an_image(built, name):
-    y = network(built, name)(image(name))
+def test_logits_of_an_image(network, name):
+    y = network(name)(image(name))
     assert y.shape == (1, find(name).classes)
     assert np.isfinite(y).all() and y.std() > 1e-3
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from idx_files import damaged, idx, packed, write_folder
-from striate import data
-from striate.data import cache, fetch, folder, sources
+from striate import cache, data
+from striate.data import fetch, folder, sources
 from striate.errors import ConfigError, UnknownName
 
 # ---- sources in order

@@ -67,6 +67,33 @@ def scale_shift_dstats(sum_dy, sum_dy_xhat, var, gamma, *, eps):
             difference(lambda v: loss(np.zeros_like(var), v), var, step=1e-3 * float((var + eps).min())))
 
 
+def norm_act(x, mean, var, gamma, beta, r, *, eps, activation):
+    y = scale_shift(x, mean, var, gamma, beta, eps=eps)
+    for at in np.ndindex(*y.shape):
+        y[at] += 0 if r is None else r[at]
+        y[at] = 0 if activation and y[at] < 0 else y[at]
+    return y
+
+
+def norm_act_sums(x, dy, mean, var, gamma, beta, y, *, eps, activation):
+    dz = dy.copy()
+    if activation:
+        dz[(norm_act(x, mean, var, gamma, beta, None, eps=eps, activation=1) if y is None else y) <= 0] = 0
+    return channel_sum(dz), scale_shift_sums(x, dz, mean, var, eps=eps)[1], dz
+
+
+def norm_act_dx(x, dz, mean, var, gamma, beta, sum_dz, sum_dz_xhat, *, eps, activation, own):
+    """What x sends by itself, and what it sends through mean and var."""
+    dz = norm_act_sums(x, dz, mean, var, gamma, beta, None, eps=eps, activation=activation)[2]
+    dx, n = scale_shift_dx(dz, var, gamma, eps=eps), x.size // x.shape[1]
+    for c in range(x.shape[1] if own else 0):
+        std = math.sqrt(var[c] + eps)
+        dmean = -sum_dz[c] * (1 if gamma is None else gamma[c]) / std
+        dvar = -sum_dz_xhat[c] * (1 if gamma is None else gamma[c]) / (2 * std * std)
+        dx[:, c] += dmean / max(n, 1) + dvar * 2 * (x[:, c] - mean[c]) / max(n, 1)
+    return dx
+
+
 def fold_norm(w, b, mean, var, gamma, beta, *, eps):
     """The two points that fix an affine map: the bias is what zero input gives, the filter what each weight adds."""
     zero = np.zeros_like(mean)

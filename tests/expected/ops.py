@@ -33,13 +33,31 @@ def linear(x, w, b=None, *, activation=0):
 
 
 def with_norm(layer):
-    def normed(x, w, b, mean, var, gamma, beta, *, eps, activation, **options):
+    def normed(x, w, b, mean, var, gamma, beta, r=None, *, eps, activation, **options):
         y = norm.scale_shift(layer(x, w, b, **options), mean, var, gamma, beta, eps=eps)
-        return windows.activated(y, activation)
+        return windows.activated(y if r is None else y + r, activation)
     return normed
 
 
 conv2d_norm, linear_norm = with_norm(conv2d), with_norm(linear)
+
+
+def conv2d_max_pool_norm(x, w, b, mean, var, gamma, beta, **options):
+    return max_pool2d(conv2d_norm(x, w, b, mean, var, gamma, beta, **options), 2)
+
+
+def conv2d_max_pool(x, w, b, **options):
+    return max_pool2d(conv2d(x, w, b, **options), 2)
+
+
+def conv2d_moments(x, w, b, **options):
+    y = conv2d(x, w, b, **options)
+    return y, *norm.batch_moments(y)
+
+
+def norm_act(x, mean, var, gamma, beta, r=None, *, eps, activation, own):
+    y = norm.scale_shift(x, mean, var, gamma, beta, eps=eps)
+    return windows.activated(y if r is None else y + r, activation)
 
 
 def max_pool2d(x, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False):

@@ -13,6 +13,7 @@ import striate
 from striate.cli.data import data
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
+from striate.cli.explain import explain
 from striate.cli.output import say
 from striate.cli.predict import predict
 from striate.cli.summary import summary
@@ -29,8 +30,8 @@ app = typer.Typer(
     epilog="Start with: [bold]striate train[/bold]  (it fetches or draws its own images, and says what to type next)",
 )
 for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("summary", summary),
-                   ("doctor", doctor)):
-    app.command(name, no_args_is_help=name in ("eval", "predict", "summary"))(verb)
+                   ("explain", explain), ("doctor", doctor)):
+    app.command(name, no_args_is_help=name in ("eval", "explain", "predict", "summary"))(verb)
 app.add_typer(data, name="data")
 
 

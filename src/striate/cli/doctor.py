@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,21 +65,13 @@ def examine(seconds: float) -> Findings:
     cores, isa, threads = _native.cores(), native.default_isa(), native.get_threads()
     load = os.getloadavg()[0]
     return Findings(
-        cpu=cpu_name(), isa=isa, isas=native.isas(), threads=threads, logical_cores=os.cpu_count() or 1,
+        cpu=native.cpu_name(), isa=isa, isas=native.isas(), threads=threads, logical_cores=os.cpu_count() or 1,
         affinity=cores["affinity"], physical_cores=cores["physical"], quota=cores["quota"], load=round(load, 2),
         huge_pages=_chosen(_read(HUGE_PAGES)), governor=_read(GOVERNOR) or "unknown",
         peak_gflops_one=round(_native.peak_gflops(isa, 1, seconds), 1),
         peak_gflops=round(_native.peak_gflops(isa, threads, seconds), 1),
         copy_gbs=round(_native.copy_gbs(threads, seconds), 1),
     )
-
-
-def cpu_name() -> str:
-    """The processor as it calls itself."""
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _lines(f: Findings) -> Iterator[tuple[str, str]]:

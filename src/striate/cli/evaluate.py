@@ -10,7 +10,7 @@ import typer
 from striate import data as datasets
 from striate import train
 from striate.cli.network import open_trained
-from striate.cli.output import Json, Threads, say, show, show_json
+from striate.cli.output import Json, Threads, Tune, say, show, show_json
 from striate.cli.samples import short_name
 from striate.errors import ConfigError
 from striate.kernels import native
@@ -22,6 +22,7 @@ def evaluate(
         metavar="NAME", help="auto, mnist, fashion-mnist, pen or a folder. Default: those of the run.")] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images at once.")] = 256,
     threads: Threads = None,
+    tune: Tune = False,
     json: Json = False,
 ) -> None:
     """Loss and accuracy on test images.
@@ -36,7 +37,7 @@ def evaluate(
     say(f"data: {why}")
     if test.image_shape != found.input_shape:
         raise ConfigError(f"eval: {run} is for images {found.input_shape}, {test.name} has {test.image_shape}")
-    score = train.evaluate(found.net, test, batch_size=batch_size)
+    score = train.evaluate(found.net, test, batch_size=batch_size, tune=tune)
     assert score is not None, "nothing stops this evaluation"
     show(f"{found.name} on {test.name}: accuracy {100 * score.accuracy:.2f} %, loss {score.loss:.4f} "
          f"({score.images:,} images, {score.images_per_second:,.0f} images/s)", as_json=json)

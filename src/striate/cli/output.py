@@ -14,6 +14,9 @@ Json = Annotated[bool, typer.Option(
 Threads = Annotated[int | None, typer.Option(
     metavar="N", help="How many threads compute. Default: one a physical core you may use.")]
 
+Tune = Annotated[bool, typer.Option(
+    "--tune", metavar=" ", help="Measure once which algorithm is the fastest for each layer, and remember it.")]
+
 
 def say(text: str) -> None:
     """A line on standard error; if even that is gone there is nobody to tell."""

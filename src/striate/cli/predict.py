@@ -10,7 +10,7 @@ import typer
 
 from striate import ops
 from striate.cli.network import Opened, newest_run, open_trained
-from striate.cli.output import Json, Threads, say, show_json
+from striate.cli.output import Json, Threads, Tune, say, show_json
 from striate.cli.samples import CHANNELS
 from striate.data import as_float, read_image
 from striate.errors import ConfigError
@@ -28,6 +28,7 @@ def predict(
     invert: Annotated[bool | None, typer.Option(
         "--invert/--no-invert", help="Swap light and dark. Default: for a grey picture on a light ground.")] = None,
     threads: Threads = None,
+    tune: Tune = False,
     json: Json = False,
 ) -> None:
     """The most probable classes of each picture.
@@ -47,7 +48,8 @@ def predict(
         if inverted and invert is None:
             say(f"{path}: dark on light, inverted (--no-invert takes it as it is)")
         pixels.append(picture)
-    rows = [_row(path, p, found) for path, p in zip(images, probabilities(found, np.stack(pixels)), strict=True)]
+    shares = probabilities(found, np.stack(pixels), tune)
+    rows = [_row(path, p, found) for path, p in zip(images, shares, strict=True)]
     if json:
         show_json(dict(net=found.name, run=found.run and str(found.run), images=rows))
         return
@@ -57,9 +59,9 @@ def predict(
                                                       for t in row["top"]))
 
 
-def probabilities(found: Opened, pixels: Any) -> Any:
+def probabilities(found: Opened, pixels: Any, tune: bool = False) -> Any:
     """softmax of the network's logits for uint8 images (N, C, H, W)."""
-    logits = main_output(found.net(as_float(pixels)))
+    logits = main_output(found.net(as_float(pixels), tune=tune))
     return ops.softmax(np.ascontiguousarray(logits))
 
 

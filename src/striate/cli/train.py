@@ -12,7 +12,7 @@ import typer
 from striate import data as datasets
 from striate import train as training
 from striate.cli.network import MODEL, RUNS, for_data, open_network
-from striate.cli.output import Json, Threads, say, show, show_json
+from striate.cli.output import Json, Threads, Tune, say, show, show_json
 from striate.cli.samples import save_samples, short_name
 from striate.errors import ConfigError, FormatError, NonFiniteError, unknown_name
 from striate.kernels import native
@@ -22,10 +22,12 @@ from striate.train.folder import read_config
 DEFAULTS: dict[str, Any] = dict(
     net="lenet5", data="auto", epochs=5, batch_size=128, optimizer="sgd", lr=None, momentum=0.9, weight_decay=5e-4,
     schedule="cosine", warmup=0.1, seed=0, images=None,
+    tune=False,
 )
 KINDS: dict[str, Any] = dict(
     net=str, data=str, epochs=int, batch_size=int, optimizer=str, lr=int | float | None, momentum=int | float,
     weight_decay=int | float, schedule=str, warmup=int | float, seed=int, images=int | None,
+    tune=bool,
 )
 OPTIMIZERS = {"sgd": 0.05, "adam": 0.001}  # with the lr each starts from
 SCHEDULES = ("constant", "cosine", "step")
@@ -57,6 +59,7 @@ def train(
     save_every: Annotated[int, typer.Option(
         metavar="STEPS", min=0, show_default=False, help="A checkpoint each so many steps, besides each epoch's.")] = 0,
     threads: Threads = None,
+    tune: Tune = False,
     resume: Annotated[bool, typer.Option(
         "--resume", metavar=" ",
         help="Go on with the run in --out, with the same settings and the same bits.")] = False,
@@ -73,7 +76,7 @@ def train(
     native.set_threads(threads)
     given = dict(net=net, data=data, epochs=epochs, batch_size=batch_size, optimizer=optimizer, lr=lr,
                  momentum=momentum, weight_decay=weight_decay, schedule=schedule, warmup=warmup, seed=seed,
-                 images=images)
+                 images=images, tune=tune or None)
     command = _command({name: value for name, value in given.items() if value is not None}, out, resume)
     job = _prepare(command)
     out = out or _new_folder(job.name, job.data)
@@ -113,7 +116,7 @@ def _command_of(run: Path) -> dict[str, Any]:
     command = read_config(run)["notes"].get("command", {})
     for name, value in command.items() if isinstance(command, dict) else [("command", command)]:
         kinds = KINDS.get(name, ())
-        if not isinstance(value, kinds) or isinstance(value, bool):
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
             raise FormatError(f"{run / 'config.json'}: {name} is no setting of a training, got {value!r:.60}")
     return dict(command)
 
@@ -139,7 +142,7 @@ def _fit(job: Job, out: Path, resume: bool, save_every: int) -> training.Result:
         return training.fit(
             job.net, job.train, job.test, epochs=command["epochs"], batch_size=command["batch_size"],
             optimizer=job.optimizer, schedule=job.schedule, seed=command["seed"], out=out, resume=resume,
-            save_every=save_every, notes={"command": command},
+            save_every=save_every, notes={"command": command}, tune=command["tune"],
         )
     except KeyboardInterrupt:
         say(f"stopped; to go on from the last checkpoint: {again}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from striate.data.cache import cache_folder
+from striate.cache import cache_folder
 from striate.data.dataset import Dataset
 from striate.data.fetch import get
 from striate.data.folder import load_folder

@@ -28,7 +28,7 @@ from typing import IO
 
 import numpy as np
 
-from striate.data.cache import cache_folder, store
+from striate.cache import cache_folder, store
 from striate.data.folder import FILES, md5
 from striate.data.idx import idx_bytes
 from striate.errors import ConfigError, FormatError, StriateError, unknown_name

@@ -10,7 +10,8 @@ from dataclasses import replace
 from striate.engine.record import Recorder
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State
-from striate.kernels.lower import LOWERINGS
+from striate.kernels.lower import ON_TAPE
+from striate.kernels.problem import PROBLEMS
 from striate.kernels.target import Target
 
 
@@ -24,11 +25,14 @@ def choose(tape: Tape, target: Target) -> Tape:
 
     for call in tape.calls:
         inputs = tuple(moved(b) for b in call.inputs)
-        if call.row.name not in LOWERINGS:
+        if call.row.name not in ON_TAPE:
             k.calls.append(replace(call, inputs=inputs))
             continue
         k.section, k.path = call.section, call.path
-        made = LOWERINGS[call.row.name](k, *inputs, **call.params)
+        start = len(k.calls)
+        made = ON_TAPE[call.row.name](k, *inputs, **call.params)
+        for new in k.calls[start:]:
+            new.problem = PROBLEMS[call.row.name](*inputs, **call.params)
         for output, result in zip(call.outputs, made if isinstance(made, tuple) else (made,), strict=True):
             if output is not None:
                 result.storage.name = output.name

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from striate.engine.tape import Buffer, Call
+from striate.engine.tape import Call
 from striate.graph import table
-from striate.kernels.contract import Shape
 
 if TYPE_CHECKING:  # place asks here what a call costs
     from striate.engine.place import Plan
@@ -17,7 +16,10 @@ if TYPE_CHECKING:  # place asks here what a call costs
 
 @dataclass(frozen=True)
 class CallProfile:
-    """One call: its time in ns, the bytes of its tensors, its FLOPs (2 a multiply-accumulate, 1 an element else)."""
+    """One call: its time in ns, the bytes of its tensors, its FLOPs (2 a multiply-accumulate, 1 an element else).
+
+    The FLOPs are those of the definition: Winograd's algorithm does fewer. `call` is what was run.
+    """
 
     layer: str
     kernel: str
@@ -25,6 +27,7 @@ class CallProfile:
     ns: int
     bytes: int
     flops: int
+    call: Call
 
 
 class Profile:
@@ -33,7 +36,7 @@ class Profile:
     def __init__(self, plan: Plan, times: Sequence[int], isa: str, threads: int) -> None:
         self.isa, self.threads = isa, threads
         self.calls = [
-            CallProfile(c.path, c.row.name, c.section, ns, bytes_of(c), flops_of(c))
+            CallProfile(c.path, c.row.name, c.section, ns, bytes_of(c), flops_of(c), c)
             for c, ns in zip(plan.tape.calls, times, strict=True)
         ]
 
@@ -61,36 +64,19 @@ def bytes_of(call: Call) -> int:
 
 
 def flops_of(call: Call) -> int:
-    """2 MACs for the matrix products, else one operation for each element of the largest tensor."""
-    sizes = [math.prod(b.shape) for b in (*call.inputs, *call.outputs) if b is not None]
-    if call.row.name not in MACS:
-        return max(sizes, default=0)
-    tensors = {name.rstrip("?"): b for name, b in call.tensors() if b is not None}
-    return 2 * MACS[call.row.name](tensors, call.params)
+    """2 MACs of its definition for the matrix products, else one operation for each element of the largest tensor."""
+    if call.problem is not None and call.row.name in PRODUCTS:
+        return 2 * call.problem.macs
+    return max((math.prod(b.shape) for b in (*call.inputs, *call.outputs) if b is not None), default=0)
 
 
 def estimated_ns(call: Call) -> float:
     """Roughly what one thread takes from cache: 50 GFLOP/s, 10 GB/s; infinite where the operations are not known."""
     heavy = call.row.algorithm or call.row.name.startswith(("conv", "linear", "callback"))
-    if heavy and call.row.name not in MACS and call.row.name != "pack_filters":
-        return math.inf
-    return flops_of(call) / 50 + bytes_of(call) / 10
+    known = call.row.name in PACKING or (call.problem is not None and call.row.name in PRODUCTS)
+    return math.inf if heavy and not known else flops_of(call) / 50 + bytes_of(call) / 10
 
 
-def _area(kernel: Shape) -> int:
-    return math.prod(kernel)
-
-
-def _conv2d_macs(t: dict[str, Buffer], p: dict[str, Any]) -> int:
-    return math.prod(t["y"].shape) * (t["x"].shape[1] // int(p["groups"])) * _area(p["kernel"])
-
-
-def _conv2d_dx_macs(t: dict[str, Buffer], p: dict[str, Any]) -> int:
-    return math.prod(t["dy"].shape) * (int(p["in_channels"]) // int(p["groups"])) * _area(p["kernel"])
-
-
-def _conv2d_dw_macs(t: dict[str, Buffer], p: dict[str, Any]) -> int:
-    return math.prod(t["dy"].shape) * (t["x"].shape[1] // int(p["groups"])) * _area(p["kernel"])
-
-
-MACS = {"conv2d_gemm": _conv2d_macs, "conv2d_dx_gemm": _conv2d_dx_macs, "conv2d_dw": _conv2d_dw_macs}
+# The kernels that multiply; what else a definition is lowered to packs, pools or sums.
+PRODUCTS = frozenset({"conv2d_gemm", "conv2d_dx_gemm", "conv2d_dw", "conv2d_winograd", "conv2d_dw_winograd"})
+PACKING = frozenset({"pack_filters", "winograd_filters"})

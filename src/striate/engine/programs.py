@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass, fields
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from striate.engine.choose import choose
@@ -13,6 +13,7 @@ from striate.engine.fuse import fuse
 from striate.engine.program import Arena, Program
 from striate.engine.record import Optimizer, record
 from striate.engine.trace import Loss, Network, trace
+from striate.engine.tune import tune
 from striate.errors import ConfigError
 from striate.graph import Edits, Graph, State
 from striate.kernels import native
@@ -34,6 +35,7 @@ class Request:
     outputs: bool = True  # whether the net's own outputs are results, or only loss and metrics
     watch: tuple[str, ...] = ()
     optimizer: Optimizer | None = None
+    tune: bool = False  # whether algorithms are chosen by measuring
     memory_budget: int | None = None  # bytes that a run may need; None: as many as it likes
 
     def __hash__(self) -> int:
@@ -58,6 +60,7 @@ class Programs:
     def __init__(self, net: Network) -> None:
         self.net = net
         self.arena = Arena()
+        self.tuned: Mapping[str, str] = {}  # what programs of this net were tuned to
         self._graphs: OrderedDict[Request, Graph] = OrderedDict()
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
         self._seen = -1
@@ -99,6 +102,13 @@ class Programs:
                 self._graphs.popitem(last=False)
         graph = self._graphs[request]
         return graph if graph.inputs[0].shape[0] == batch else graph.rebatch(batch)
+
+    def retune(self, tuned: Mapping[str, str]) -> None:
+        """Takes the algorithms of an earlier run; what they do not name is measured when it is met."""
+        if not tuned.items() <= self.tuned.items():
+            self.tuned = dict(tuned)
+            self._programs.clear()
+            self._latest = None
 
     def release(self) -> None:
         """Gives back the arena and forgets all programs."""
@@ -146,6 +156,10 @@ class Programs:
         target = native.target(isa, training=request.training)
         loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
         tape = record(fused, target, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
+        if request.tune:
+            found = tune(tape, target, self.tuned, threads, self.arena)
+            self.tuned = {**self.tuned, **found}
+            target = replace(target, tuned=tuple(sorted(found.items())))
         return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest,
                        memory_budget=request.memory_budget)
 

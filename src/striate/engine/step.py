@@ -22,10 +22,10 @@ FLOAT32 = np.dtype("float32")
 
 
 def evaluate(programs: Programs, x: Any, *, training: bool = False, watch: Sequence[str] = (),
-             seed: int = 0, step: int = 0) -> Any:
+             seed: int = 0, step: int = 0, tune: bool = False) -> Any:
     """net(x) for arrays; with watch= a pair (result, {name: array})."""
     array, names = images(x), watched_names(watch)
-    program = programs.get(_evaluation(array.shape[1:], training, names), array.shape[0])
+    program = programs.get(_evaluation(array.shape[1:], training, names, tune), array.shape[0])
     feeds = counters(seed, step)
     feeds["x"] = array
     results = program.run(feeds)
@@ -36,9 +36,9 @@ def evaluate(programs: Programs, x: Any, *, training: bool = False, watch: Seque
 
 
 @functools.lru_cache(maxsize=256)
-def _evaluation(image: Shape, training: bool, watch: tuple[str, ...]) -> Request:
+def _evaluation(image: Shape, training: bool, watch: tuple[str, ...], tune: bool) -> Request:
     """The same object for the same question: it is hashed once and compared by identity."""
-    return Request(Spec(image), training, watch=watch)
+    return Request(Spec(image), training, watch=watch, tune=tune)
 
 
 def images(x: Any) -> Array:
@@ -111,20 +111,20 @@ class ValueAndGrad:
 class TrainingStep:
     """Calling it with (x, targets) runs forward, loss, backward and updates in one native call.
 
-    Returns {"loss": float, metric: float, ...}. Raises: NonFiniteError; then no state was changed. LimitError if a step
-    cannot do with `memory_budget` bytes.
+    Returns {"loss": float, metric: float, ...}. tune=True chooses algorithms by measuring them, once for a shape.
+    Raises: NonFiniteError; then no state was changed. LimitError if a step cannot do with `memory_budget` bytes.
     """
 
-    def __init__(self, programs: Programs, loss: Loss, optimizer: Optimizer, metrics: Metrics | None = None,
-                 memory_budget: int | None = None) -> None:
-        self.programs, self.loss, self.optimizer = programs, loss, optimizer
+    def __init__(self, programs: Programs, loss: Loss, optimizer: Optimizer, metrics: Metrics | None = None, *,
+                 tune: bool = False, memory_budget: int | None = None) -> None:
+        self.programs, self.loss, self.optimizer, self.tune = programs, loss, optimizer, tune
         self.metrics = tuple((metrics or {}).items())
         self.memory_budget = budget("step", memory_budget)
 
     def program(self, x: Array, targets: Array) -> Program:
         """The program that a call runs."""
         request = Request(image_spec(x), True, self.loss, _targets_spec(targets), self.metrics, outputs=False,
-                          optimizer=self.optimizer, memory_budget=self.memory_budget)
+                          optimizer=self.optimizer, tune=self.tune, memory_budget=self.memory_budget)
         return self.programs.get(request, x.shape[0])
 
     def __call__(self, x: Array, targets: Array, *, lr: float, step: int, seed: int = 0) -> dict[str, float]:

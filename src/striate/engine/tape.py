@@ -17,6 +17,7 @@ import numpy as np
 
 from striate.graph import Array, State, table
 from striate.kernels.contract import Row, Shape, Spec
+from striate.kernels.problem import Problem
 
 SECTIONS = ("prelude", "forward", "backward", "update")
 
@@ -77,6 +78,7 @@ class Call:
     section: str
     path: str = ""
     repeat: int = 1
+    problem: Problem | None = None  # what a call that choose wrote computes, or packs filters for
 
     def reads(self) -> Iterator[Storage]:
         yield from (b.storage for b in self.inputs if b is not None)

@@ -2,45 +2,80 @@
 
 Each function has the parameters of the row it lowers and is written against a kernel set `k`, so the same lines serve
 an array at once (k = native) and a tape (k = recorder). The choice of algorithm is a function of the problem and of
-`k.target` alone.
+`k.target` alone (algorithms.py).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from striate.kernels import problem
+from striate.kernels.algorithms import Algorithm, chosen
 from striate.kernels.contract import HALVING, Shape
 
 Kernels = Any  # a kernel set; the contract test, not the type checker, holds its signatures
+At = dict[str, Any]  # where the filters are laid: stride, padding, dilation, groups
 
 
 def conv2d(k: Kernels, x: Any, w: Any, b: Any, r: Any, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
            activation: int) -> Any:
-    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
-    y, *_ = k.conv2d_gemm(x, wp, b, r, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
-                          dilation=dilation, groups=groups, activation=activation, moments=0)
-    return y
+    at: At = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    algorithm = chosen(problem.conv2d(x, w, **at), k.target)
+    return _convolved(k, algorithm, x, w, b, r, activation=activation, **at)[0]
 
 
 def conv2d_moments(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, padding: Shape, dilation: Shape,
                    groups: int) -> Any:
-    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
-    return k.conv2d_gemm(x, wp, b, None, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
-                         dilation=dilation, groups=groups, activation=0, moments=1)
+    at: At = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    algorithm = chosen(problem.conv2d_moments(x, w, **at), k.target)
+    y, _, *moments = _convolved(k, algorithm, x, w, b, None, activation=0, moments=1, **at)
+    return y, *moments
 
 
 def conv2d_max_pool(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, padding: Shape, dilation: Shape, groups: int,
                     activation: int) -> Any:
-    y = conv2d(k, x, w, b, None, stride=stride, padding=padding, dilation=dilation, groups=groups,
-               activation=activation)
-    return k.max_pool(y, **HALVING)
+    at: At = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    wanted = problem.conv2d_max_pool(x, w, **at)
+    algorithm = chosen(wanted, k.target)
+    if algorithm.pools(wanted):
+        return _convolved(k, algorithm, x, w, b, None, activation=activation, pool=1, **at)[:2]
+    return k.max_pool(_convolved(k, algorithm, x, w, b, None, activation=activation, **at)[0], **HALVING)
+
+
+def _convolved(k: Kernels, algorithm: Algorithm, x: Any, w: Any, b: Any, r: Any, *, stride: Shape, padding: Shape,
+               dilation: Shape, groups: int, activation: int, pool: int = 0, moments: int = 0) -> Any:
+    """(y, index, mean, var, unbiased); None for what is not asked for."""
+    o, _, *kernel = w.shape
+    if algorithm.tile:
+        u = k.winograd_filters(w, tile=algorithm.tile, for_dx=0, nr=k.target.nr)
+        return k.conv2d_winograd(x, u, b, r, out_channels=o, kernel=kernel[0], tile=algorithm.tile, padding=padding,
+                                 activation=activation, pool=pool, moments=moments)
+    wp = k.pack_filters(w, groups=groups, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
+    y, *statistics = k.conv2d_gemm(x, wp, b, r, out_channels=o, kernel=tuple(kernel), stride=stride, padding=padding,
+                                   dilation=dilation, groups=groups, activation=activation, moments=moments)
+    return y, None, *statistics
 
 
 def conv2d_dx(k: Kernels, dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
               groups: int) -> Any:
+    at: At = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    tile = chosen(problem.conv2d_dx(dy, w, size=size, **at), k.target).tile
+    if tile:  # dX is dy convolved with the filters turned half round and exchanged, its border as far as taps reach
+        u = k.winograd_filters(w, tile=tile, for_dx=1, nr=k.target.nr)
+        border = tuple(w.shape[2] - 1 - p for p in padding)
+        return k.conv2d_winograd(dy, u, None, None, out_channels=w.shape[1], kernel=w.shape[2], tile=tile,
+                                 padding=border, activation=0, pool=0, moments=0)[0]
     wp = k.pack_filters(w, groups=groups, for_dx=1, stride=stride, dilation=dilation, nr=k.target.nr)
-    return k.conv2d_dx_gemm(dy, wp, in_channels=w.shape[1] * groups, size=size, kernel=w.shape[2:], stride=stride,
-                            padding=padding, dilation=dilation, groups=groups)
+    return k.conv2d_dx_gemm(dy, wp, in_channels=w.shape[1] * groups, size=size, kernel=w.shape[2:], **at)
+
+
+def conv2d_dw(k: Kernels, x: Any, dy: Any, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
+              groups: int) -> Any:
+    at: At = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    tile = chosen(problem.conv2d_dw(x, dy, **at), k.target).tile
+    if tile:
+        return k.conv2d_dw_winograd(x, dy, kernel=kernel[0], tile=tile, padding=padding)
+    return k.conv2d_dw(x, dy, **at)
 
 
 # A linear layer is the 1x1 convolution of a 1x1 map: the same panels and the same loop.
@@ -60,11 +95,13 @@ def linear_dw(k: Kernels, x: Any, dy: Any) -> Any:
     return dw.reshape(dy.shape[1], x.shape[1])
 
 
-_ONE: dict[str, Any] = dict(stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1)
+_ONE: At = dict(stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1)
 
 
 def _as_map(x: Any) -> Any:
     return x.reshape(*x.shape, 1, 1)
 
 
+# Definitions that have no kernel of their own; conv2d_dw has one, its direct algorithm, and others on a tape.
 LOWERINGS = {f.__name__: f for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, linear, linear_dx, linear_dw)}
+ON_TAPE = LOWERINGS | {"conv2d_dw": conv2d_dw}

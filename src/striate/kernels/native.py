@@ -8,8 +8,11 @@ results lie in memory as NHWC.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import platform
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +54,15 @@ def default_isa() -> str:
         return str(_native.default_isa())
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def cpu_name() -> str:
+    """The processor as it calls itself."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def blocking(isa: str) -> Mapping[str, int]:

@@ -8,6 +8,7 @@ Ref: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ HALF = np.uint64(32)
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)  # added to the key each round
 ROUNDS = 10
+BLOCK = 1 << 15  # numbers drawn at once: 47 ns a normal one; all 100 million of a layer at once: 330 (Zen 3, 2026-11)
 
 
 def key_of(text: str) -> int:
@@ -46,9 +48,9 @@ def mixed(seed: int, key: int) -> tuple[int, int]:
     return both & 0xFFFFFFFF, both >> 32
 
 
-def words(seed: int, key: int, count: int) -> Words:
-    """The first `count` words of a stream: word e & 3 of counter (e >> 2, 0, 0)."""
-    block = np.arange(-(-count // 4), dtype=np.uint64)
+def words(seed: int, key: int, count: int, first: int = 0) -> Words:
+    """`count` words of a stream from word `first` on, a multiple of 4: word e & 3 of counter (e >> 2, 0, 0)."""
+    block = np.arange(first // 4, -(-(first + count) // 4), dtype=np.uint64)
     zero = np.zeros_like(block)
     return philox(np.stack([block & LOW, block >> HALF, zero, zero], axis=-1), mixed(seed, key)).reshape(-1)[:count]
 
@@ -76,7 +78,7 @@ def image_uniform(shape: tuple[int, ...], *, seed: int, key: int, first: int, st
 
 def uniform(seed: int, key: int, count: int) -> NDArray[np.float32]:
     """`count` numbers in [0, 1)."""
-    return unit(words(seed, key, count))
+    return _in_blocks(count, lambda first, n: unit(words(seed, key, n, first)))
 
 
 def normal(seed: int, key: int, count: int) -> NDArray[np.float32]:
@@ -84,11 +86,24 @@ def normal(seed: int, key: int, count: int) -> NDArray[np.float32]:
 
     Ref: Box and Muller 1958; the radius takes (word + 1/2) / 2**32 so that its logarithm is finite.
     """
-    pairs = words(seed, key, count + count % 2).reshape(-1, 2).astype(np.float64)
+    return _in_blocks(count, lambda first, n: _box_muller(words(seed, key, n + n % 2, first))[:n])
+
+
+def _box_muller(bits: Words) -> NDArray[np.float32]:
+    pairs = bits.reshape(-1, 2).astype(np.float64)
     radius = np.sqrt(-2.0 * np.log((pairs[:, 0] + 0.5) * 2.0**-32))
     angle = 2.0 * np.pi * pairs[:, 1] * 2.0**-32
     both = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return both.reshape(-1)[:count].astype(np.float32)
+    return both.reshape(-1).astype(np.float32)
+
+
+def _in_blocks(count: int, draw: Callable[[int, int], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """`count` numbers, drawn in blocks whose intermediate arrays stay in the cache."""
+    numbers = np.empty(count, np.float32)
+    for first in range(0, count, BLOCK):
+        n = min(BLOCK, count - first)
+        numbers[first : first + n] = draw(first, n)
+    return numbers
 
 
 def permutation(seed: int, key: int, n: int) -> NDArray[Any]:

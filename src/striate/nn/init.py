@@ -37,8 +37,9 @@ def normal(std: float) -> Initializer:
     """Normal with mean 0 and standard deviation `std`."""
 
     def draw(shape: Shape, seed: int, path: str) -> Array:
-        unit = random.normal(seed, random.key_of(path), math.prod(shape)).reshape(shape)
-        return (unit * np.float32(std)).astype(np.float32)
+        numbers = random.normal(seed, random.key_of(path), math.prod(shape)).reshape(shape)
+        numbers *= np.float32(std)
+        return numbers
 
     return draw
 

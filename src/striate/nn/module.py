@@ -20,8 +20,9 @@ class Module:
     """Subclass it, set layers and states as attributes, and write `forward(self, x)` with operations on x.
 
     Calling it on an array traces, plans and runs: `net(x)` evaluates, `net(x, training=True)` trains batch statistics
-    and drops out. Setting an attribute is noticed: the next call plans again if the network became another one. What
-    is changed inside a list, dict or array that is an attribute is not: set the attribute again.
+    and drops out; `tune=True` measures once which algorithm is the fastest for each layer. Setting an attribute is
+    noticed: the next call plans again if the network became another one. What is changed inside a list, dict or array
+    that is an attribute is not: set the attribute again.
     """
 
     def __init__(self) -> None:
@@ -32,10 +33,10 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: forward is not written")
 
     def __call__(self, x: Any, /, *, training: bool = False, watch: Sequence[str] = (), seed: int = 0,
-                 step: int = 0) -> Any:
+                 step: int = 0, tune: bool = False) -> Any:
         if isinstance(x, Value):
             return self._trace(x)
-        return evaluate(self.programs, x, training=training, watch=watch, seed=seed, step=step)
+        return evaluate(self.programs, x, training=training, watch=watch, seed=seed, step=step, tune=tune)
 
     def _trace(self, x: Value) -> Any:
         graph = x.graph
@@ -86,20 +87,24 @@ class Module:
 
     def states(self) -> dict[str, State]:
         """Path -> state of everything inside that outlives a run."""
-        found: dict[str, State] = {}
-        for prefix, module in self.modules():
-            for name, state in module.own_states():
-                if state not in found.values():
-                    state.path = f"{prefix}.{name}" if prefix else name
-                    found[state.path] = state
+        found = self._named_states()
         for state in found.values():
             if state.pending:
                 state.initialize()
         return found
 
+    def _named_states(self) -> dict[str, State]:
+        found: dict[State, None] = {}
+        for prefix, module in self.modules():
+            for name, state in module.own_states():
+                if state not in found:
+                    state.path = f"{prefix}.{name}" if prefix else name
+                    found[state] = None
+        return {state.path: state for state in found}
+
     def initialize(self, seed: int = 0) -> Module:
         """Draws all initial weights anew, each keyed by (seed, its path)."""
-        for state in self.states().values():
+        for state in self._named_states().values():
             state.initialize(seed)
         return self
 
@@ -152,7 +157,7 @@ class Module:
 
         Raises: UnknownName, ConfigError for missing or surplus paths, ShapeError for another shape.
         """
-        states = self.states()
+        states = self._named_states()
         for path, array in arrays.items():
             if path not in states:
                 raise unknown_name("load", "state", path, states)

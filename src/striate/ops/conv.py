@@ -27,34 +27,43 @@ def activation_grad(k: Kernels, activation: int, y: T, dy: T) -> T:
 
 # ---- conv2d
 
-def conv2d_shape(x: Spec, w: Spec, b: Spec | None, *, flip: bool, **params: Any) -> tuple[Spec, ...]:
-    need_float("conv2d", x, w, b)
-    return ROWS["conv2d"].shapes(x, w, b, **params)
+def conv2d_shape(x: Spec, w: Spec, b: Spec | None, r: Spec | None = None, *, flip: bool,
+                 **params: Any) -> tuple[Spec, ...]:
+    need_float("conv2d", x, w, b, r)
+    return ROWS["conv2d"].shapes(x, w, b, r, **params)
 
 
-def conv2d_forward(k: Kernels, x: T, w: T, b: T, *, flip: bool, activation: int, **at: Any) -> tuple[T, Any]:
+def conv2d_forward(k: Kernels, x: T, w: T, b: T, r: T = None, *, flip: bool, activation: int,
+                   **at: Any) -> tuple[T, Any]:
     filters = k.flip(w) if flip else w
-    y = k.conv2d(x, filters, b, None, activation=activation, **at)
-    return y, (x, filters, y if activation else None, b is not None)
+    y = k.conv2d(x, filters, b, r, activation=activation, **at)
+    return y, (x, filters, y if activation else None, b is not None, r is not None)
 
 
 def conv2d_backward(k: Kernels, saved: Any, dy: T, *, flip: bool, activation: int, **at: Any) -> tuple[T, ...]:
-    x, filters, y, has_bias = saved
+    x, filters, y, has_bias, has_residual = saved
     dy = activation_grad(k, activation, y, dy)
+    gradients = conv2d_gradients(k, x, filters, has_bias, dy, flip=flip, **at)
+    return (*gradients, dy) if has_residual else gradients
+
+
+def conv2d_gradients(k: Kernels, x: T, filters: T, has_bias: bool, dy: T, *, flip: bool, **at: Any) -> tuple[T, T, T]:
+    """dx, dw and db of y = x * w + b from dy in front of any activation."""
     # y = x * w (correlation):  dx = dy convolved with w,  dw = x correlated with dy,  db = dy summed over pixels
     dx = k.conv2d_dx(dy, filters, size=x.shape[2:], **at)
     dw = k.conv2d_dw(x, dy, kernel=filters.shape[2:], **at)
     return dx, k.flip(dw) if flip else dw, k.channel_sum(dy) if has_bias else None
 
 
-def conv2d_cost(x: Spec, w: Spec, b: Spec | None, *, activation: int, **params: Any) -> Cost:
+def conv2d_cost(x: Spec, w: Spec, b: Spec | None, r: Spec | None = None, *, activation: int, **params: Any) -> Cost:
     (y,) = conv2d_shape(x, w, b, activation=activation, **params)
     n, o, oh, ow = y.shape
     _, cg, kh, kw = w.shape
-    return Cost(n * o * oh * ow * cg * kh * kw, n * o * oh * ow * ((b is not None) + (activation != 0)))
+    passes = (b is not None) + (r is not None) + (activation != 0)
+    return Cost(n * o * oh * ow * cg * kh * kw, n * o * oh * ow * passes)
 
 
-conv2d_op = Op("conv2d", conv2d_shape, conv2d_forward, conv2d_backward, conv2d_cost, optional=(2,))
+conv2d_op = Op("conv2d", conv2d_shape, conv2d_forward, conv2d_backward, conv2d_cost, optional=(2, 3))
 
 
 def conv2d(x: T, w: T, b: T = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,

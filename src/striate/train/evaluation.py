@@ -52,11 +52,12 @@ def main_output(outputs: Any) -> Any:
 
 
 def evaluate(net: Module, data: Dataset, *, batch_size: int = BATCH, loss: Loss = ops.cross_entropy,
-             stopped: Callable[[], bool] = lambda: False) -> Score | None:
+             stopped: Callable[[], bool] = lambda: False, tune: bool = False) -> Score | None:
     """Loss and accuracy of `net` over all of `data`; None if `stopped` said so before the end."""
     sums, start = Tally(), time.perf_counter()
     for x, targets in Loader(data, batch_size, shuffle=False).epoch(0):
-        request = Request(image_spec(x), False, loss, Spec((), "int64"), (("correct", correct),), outputs=False)
+        request = Request(image_spec(x), False, loss, Spec((), "int64"), (("correct", correct),), outputs=False,
+                          tune=tune)
         feeds = {"x": x, "targets": targets, "seed": np.int64(0), "step": np.int64(0)}
         result = net.programs.get(request, len(x)).run(feeds)
         sums.add(float(result["loss"]), float(result["correct"]), len(x))

@@ -56,14 +56,15 @@ def fit(net: Module, train: Dataset | tuple[Array, Array], test: Dataset | tuple
         schedule: Schedule | None = None, loss: Loss = ops.cross_entropy, seed: int = 0,
         out: str | os.PathLike[str] | None = None, resume: bool = False, save_every: int = 0,
         on_event: Listener | None = None, progress: bool = True, notes: Mapping[str, Any] | None = None,
-        memory_budget: int | None = None) -> Result:
+        tune: bool = False, memory_budget: int | None = None) -> Result:
     """Trains `net` in place and says what it reached; with `out` it leaves a run folder there.
 
     train, test: a Dataset, or (images, labels) arrays. optimizer: by default SGD with momentum; schedule: by default
     a cosine behind a short warm-up. With resume=True it goes on where the run in `out` stood, and ends with the same
     bits as if it had never stopped. save_every: a checkpoint each so many steps, besides that of each epoch. on_event
-    is called with what happens (see striate.train.events). memory_budget: bytes that a step may need; it computes some
-    values twice for that, to the same bits. SIGTERM saves a checkpoint and exits with status 143.
+    is called with what happens (see striate.train.events). tune=True chooses algorithms by measuring them once; its
+    checkpoints keep what was chosen. memory_budget: bytes that a step may need; it computes some values twice for that,
+    to the same bits. SIGTERM saves a checkpoint and exits with status 143.
     Raises: ConfigError for a setting out of range or unlike the run to resume; NonFiniteError with the step; LimitError
     for a memory_budget below what a step needs at least.
     >>> fit(create("lenet5"), train, test, epochs=5).test_accuracy
@@ -73,7 +74,7 @@ def fit(net: Module, train: Dataset | tuple[Array, Array], test: Dataset | tuple
     settings = Settings(
         net, as_dataset("train", train), None if test is None else as_dataset("test", test), epochs, batch_size,
         SGD(lr=0.05, momentum=0.9, weight_decay=5e-4) if optimizer is None else optimizer,
-        cosine(warmup=0.1) if schedule is None else schedule, loss, seed, save_every, notes or {}, memory_budget,
+        cosine(warmup=0.1) if schedule is None else schedule, loss, seed, save_every, tune, notes or {}, memory_budget,
     )
     settings.plan()
     with ExitStack() as stack:
@@ -169,7 +170,8 @@ class _Run:
         settings, at = self.settings, self.at
         score = None
         if settings.test is not None:
-            score = evaluate(settings.net, settings.test, loss=settings.loss, stopped=self.stopped)
+            score = evaluate(settings.net, settings.test, loss=settings.loss, stopped=self.stopped,
+                             tune=settings.tune)
             if score is None:
                 self._save()  # which exits: the epoch's steps are kept, its evaluation is done again
         done = EpochDone(
@@ -197,7 +199,8 @@ class _Run:
         tensors = {f"state/{path}": s.array for path, s in self.settings.net.states().items()}
         tensors |= {f"slot/{path}": s.array for path, s in self.settings.slots().items()}
         with writing(self.folder.path):
-            path = checkpoint.save(self.folder.path, Checkpoint(self.at.step, tensors, dataclasses.asdict(self.at)))
+            record = dataclasses.asdict(self.at) | {"tuned": dict(self.settings.net.programs.tuned)}
+            path = checkpoint.save(self.folder.path, Checkpoint(self.at.step, tensors, record))
         self.emit(Saved(path, self.at.step))
         self.mark = time.perf_counter()
         if self.stopped():
@@ -226,12 +229,13 @@ class _Run:
         return None, None
 
     def _restore(self, found: Checkpoint) -> None:
-        record, slots = found.record, self.settings.slots()
+        record, slots = dict(found.record), self.settings.slots()
         tensors = {kind: {name.partition("/")[2]: t for name, t in found.tensors.items() if name.startswith(kind)}
                    for kind in ("state", "slot")}
         if tensors["slot"].keys() != slots.keys():
             raise ConfigError(f"train: to resume, the optimizer must keep {len(tensors['slot'])} slots, "
                               f"got {len(slots)}")
+        self.settings.net.programs.retune(record.pop("tuned", {}))
         self.settings.net.load(tensors["state"])
         for path, slot in slots.items():
             slot.assign(tensors["slot"][path])

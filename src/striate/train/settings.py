@@ -28,6 +28,7 @@ from striate.train.schedule import Schedule, describe
 
 # The same images may be found under another name elsewhere.
 MOVABLE = {(part, key) for part in ("train", "test") for key in ("name", "origin")}
+USUAL = {"precision": "default", "tune": False}  # what a run had that does not say
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class Settings:
     loss: Loss
     seed: int
     save_every: int  # steps; 0 saves at the end of each epoch only
+    tune: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
     memory_budget: int | None = None  # bytes that a step may need
 
@@ -71,7 +73,8 @@ class Settings:
 
     @cached_property
     def training_step(self) -> TrainingStep:
-        return TrainingStep(self.net.programs, self.loss, self.optimizer, {"correct": correct}, self.memory_budget)
+        return TrainingStep(self.net.programs, self.loss, self.optimizer, {"correct": correct}, tune=self.tune,
+                            memory_budget=self.memory_budget)
 
     def plan(self) -> None:
         """Plans the first step, so that what does not fit together is found before anything is written."""
@@ -123,7 +126,7 @@ class Settings:
             arguments=dict(
                 epochs=self.epochs, batch_size=self.batch_size, optimizer=repr(self.optimizer),
                 schedule=describe(self.schedule), schedule_factors=self._factors(), loss=function_name(self.loss),
-                seed=self.seed,
+                seed=self.seed, precision=native.get_precision(), tune=self.tune,
             ),
         )
 
@@ -142,7 +145,7 @@ class Settings:
             if not isinstance(now, dict) or not isinstance(before, dict):
                 raise ConfigError(f"train: to resume, {room} must be as it was, {_brief(before)}; got {_brief(now)}")
             for key in now:
-                if now[key] != before.get(key) and (room, key) not in MOVABLE:
+                if now[key] != before.get(key, USUAL.get(key)) and (room, key) not in MOVABLE:
                     what = key if room == "arguments" else f"{room} {key}"
                     raise ConfigError(
                         f"train: to resume, {what} must be as it was, {_brief(before.get(key))}; got {_brief(now[key])}"

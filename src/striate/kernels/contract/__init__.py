@@ -1,6 +1,16 @@
 """One row a kernel: its tensors, its parameters, the shapes of its outputs, and what an output may overwrite."""
 
-from striate.kernels.contract import conv, elementwise, loss, norm, optim, pool, shape  # noqa: F401  # enter their rows
+from striate.kernels.contract import (  # noqa: F401  # enter their rows
+    conv,
+    elementwise,
+    loss,
+    norm,
+    optim,
+    pool,
+    shape,
+    winograd,
+    winograd_dw,
+)
 from striate.kernels.contract.conv import HALVING
 from striate.kernels.contract.elementwise import broadcast
 from striate.kernels.contract.row import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from striate.errors import ShapeError
+from striate.errors import ConfigError, ShapeError
 from striate.kernels.contract.row import Spec, need_pixels, need_rank, need_shape, row
 
 
@@ -29,6 +29,34 @@ def _scale_shift(x: Spec, mean: Spec, var: Spec, gamma: Spec | None, beta: Spec 
     return (x,)
 
 
+def _norm_act(who: str, activation: int, x: Spec, like_x: dict[str, Spec | None],
+              vectors: dict[str, Spec | None]) -> Spec:
+    if activation not in (0, 1):
+        raise ConfigError(f"{who}: activation must be 0 (none) or 1 (relu), got {activation}")
+    for name, spec in like_x.items():
+        need_shape(who, name, spec, x.shape, "that of x")
+    return _per_channel(who, x, **vectors)
+
+
+def _norm_act_forward(x: Spec, mean: Spec, var: Spec, gamma: Spec | None, beta: Spec | None, r: Spec | None, *,
+                      eps: float, activation: int) -> tuple[Spec, ...]:
+    _norm_act("norm_act", activation, x, dict(r=r), dict(mean=mean, var=var, gamma=gamma, beta=beta))
+    return (x,)
+
+
+def _norm_act_sums(x: Spec, dy: Spec, mean: Spec, var: Spec, gamma: Spec | None, beta: Spec | None, y: Spec | None, *,
+                   eps: float, activation: int) -> tuple[Spec, ...]:
+    c = _norm_act("norm_act_sums", activation, x, dict(dy=dy, y=y), dict(mean=mean, var=var, gamma=gamma, beta=beta))
+    return c, c, dy
+
+
+def _norm_act_dx(x: Spec, dz: Spec, mean: Spec, var: Spec, gamma: Spec | None, beta: Spec | None, sum_dz: Spec,
+                 sum_dz_xhat: Spec, *, eps: float, activation: int, own: int) -> tuple[Spec, ...]:
+    vectors = dict(mean=mean, var=var, gamma=gamma, beta=beta, sum_dz=sum_dz, sum_dz_xhat=sum_dz_xhat)
+    _norm_act("norm_act_dx", activation, x, dict(dz=dz), vectors)
+    return (x,)
+
+
 def _fold_norm(w: Spec, b: Spec | None, mean: Spec, var: Spec, gamma: Spec | None, beta: Spec | None, *,
                eps: float) -> tuple[Spec, ...]:
     return w, Spec(w.shape[:1], w.dtype)
@@ -43,5 +71,11 @@ row("scale_shift_sums", "x dy mean var -> sum_dy sum_dy_xhat", "eps:f",
 row("scale_shift_dx", "dy var gamma? -> dx", "eps:f", lambda dy, var, gamma, *, eps: (dy,), overwrites=((0, 0),))
 row("scale_shift_dstats", "sum_dy sum_dy_xhat var gamma? -> dmean dvar", "eps:f",
     lambda sum_dy, sum_dy_xhat, var, gamma, *, eps: (sum_dy, sum_dy))
+row("norm_act", "x mean var gamma? beta? r? -> y", "eps:f activation:1", _norm_act_forward,
+    overwrites=((0, 0), (0, 5)))
+row("norm_act_sums", "x dy mean var gamma? beta? y? -> sum_dz sum_dz_xhat dz?", "eps:f activation:1", _norm_act_sums,
+    overwrites=((2, 1), (2, 6)))
+row("norm_act_dx", "x dz mean var gamma? beta? sum_dz sum_dz_xhat -> dx", "eps:f activation:1 own:1", _norm_act_dx,
+    overwrites=((0, 0), (0, 1)))
 row("fold_norm", "w b? mean var gamma? beta? -> w2 b2", "eps:f", _fold_norm)
 row("lerp", "old new -> y", "weight:f", lambda old, new, *, weight: (old,), overwrites=((0, 0),), pointwise=True)

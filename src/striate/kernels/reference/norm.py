@@ -66,6 +66,37 @@ def scale_shift_dstats(sum_dy: Array, sum_dy_xhat: Array, var: Array, gamma: Arr
     return -factor * sum_dy, -factor * sum_dy_xhat / (2 * np.sqrt(var + eps))
 
 
+def norm_act(x: Array, mean: Array, var: Array, gamma: Array | None, beta: Array | None, r: Array | None, *,
+             eps: float, activation: int) -> Array:
+    """act(z) with z = gamma * xhat + beta + r, r a residual of the shape of x; activation 1 is ReLU, 0 none."""
+    z = scale_shift(x, mean, var, gamma, beta, eps=eps)
+    z = z if r is None else z + r
+    return np.maximum(z, 0) if activation else z
+
+
+def norm_act_sums(x: Array, dy: Array, mean: Array, var: Array, gamma: Array | None, beta: Array | None,
+                  y: Array | None, *, eps: float, activation: int) -> tuple[Array, Array, Array]:
+    """The sums of dz and of dz * xhat, and dz itself: dy where ReLU let z through.
+
+    That is where y > 0; without y, where z without a residual is.
+    """
+    dz = _masked(x, dy, mean, var, gamma, beta, y, eps, activation)
+    return *scale_shift_sums(x, dz, mean, var, eps=eps), dz
+
+
+def norm_act_dx(x: Array, dz: Array, mean: Array, var: Array, gamma: Array | None, beta: Array | None, sum_dz: Array,
+                sum_dz_xhat: Array, *, eps: float, activation: int, own: int) -> Array:
+    """The gradient of x; `own`: mean and var are the batch's own, so x also acts through them.
+
+    With activation 1, dz may be dy: it is masked where z without a residual is not positive.
+    """
+    dz = _masked(x, dz, mean, var, gamma, beta, None, eps, activation)
+    if own:
+        xhat = scale_shift(x, mean, var, None, None, eps=eps)
+        dz = dz - (over_channels(sum_dz, x) + xhat * over_channels(sum_dz_xhat, x)) / max(_count(x), 1)
+    return scale_shift_dx(dz, var, gamma, eps=eps)
+
+
 def fold_norm(w: Array, b: Array | None, mean: Array, var: Array, gamma: Array | None, beta: Array | None, *,
               eps: float) -> tuple[Array, Array]:
     """Filters and bias that do what (w, b) followed by the normalisation does."""
@@ -77,6 +108,13 @@ def fold_norm(w: Array, b: Array | None, mean: Array, var: Array, gamma: Array |
 def lerp(old: Array, new: Array, *, weight: float) -> Array:
     """The point `weight` of the way from old to new."""
     return old + weight * (new - old)
+
+
+def _masked(x: Array, dy: Array, mean: Array, var: Array, gamma: Array | None, beta: Array | None, y: Array | None,
+            eps: float, activation: int) -> Array:
+    if not activation:
+        return dy
+    return np.where((scale_shift(x, mean, var, gamma, beta, eps=eps) if y is None else y) <= 0, 0, dy)
 
 
 def _factor(var: Array, gamma: Array | None, eps: float) -> Array:

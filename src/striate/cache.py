@@ -1,4 +1,4 @@
-"""Where striate keeps what it fetched, and how a file gets there whole or not at all."""
+"""Where striate keeps what it fetched or measured, and how a file gets there whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cache_folder() -> Path:
     try:
         home = Path.home()
     except RuntimeError as error:
-        raise ConfigError("data: no home folder to keep a cache in; set STRIATE_CACHE to a folder") from error
+        raise ConfigError("cache: there is no home folder to keep one in; set STRIATE_CACHE to a folder") from error
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "striate"
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "striate"
@@ -31,4 +31,4 @@ def store(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
     except OSError as error:
-        raise ConfigError(f"data: the cache folder {path.parent} must be writable; {error.strerror}") from error
+        raise ConfigError(f"cache: the folder {path.parent} must be writable; {error.strerror}") from error

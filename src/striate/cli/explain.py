@@ -1,0 +1,44 @@
+"""`striate explain NET`: where the time goes, layer by layer, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from striate import account
+from striate.cli.network import open_network
+from striate.cli.output import Json, Threads, Tune, say, show_json
+from striate.cli.summary import image_shape
+from striate.kernels import native
+
+
+def explain(
+    net: Annotated[str, typer.Argument(metavar="NET", help="A network's name, a saved file or a run folder.")],
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="How many images at once.")] = 1,
+    training: Annotated[bool, typer.Option("--training", metavar=" ", help="A training step, not inference.")] = False,
+    input: Annotated[str | None, typer.Option(
+        metavar="CxHxW", help="The shape of one image, as 1x28x28. Default: what the network is for.")] = None,
+    precision: Annotated[str, typer.Option(metavar="default|direct|fast", help="Which algorithms may be chosen.")] = (
+        "default"),
+    threads: Threads = None,
+    tune: Tune = False,
+    json: Json = False,
+) -> None:
+    """For each layer the algorithm, why it was chosen, its speed, and what holds it back.
+
+    Example: striate explain resnet50 --batch 8
+
+    Example: striate explain lenet5 --batch 128 --training
+    """
+    native.set_threads(threads)
+    native.set_precision(precision)
+    found = open_network(net)
+    shape = found.input_shape if input is None else image_shape(input)
+    say("measuring ...")
+    result = replace(account.explain(found.net, shape, batch, training=training, tune=tune), name=found.name)
+    if json:
+        show_json(result.as_dict())
+    else:
+        print(result)
