@@ -279,7 +279,7 @@ class Inception(nn.Module):
                     self.pooled(ops.max_pool2d(x, 3, stride=1, padding=1))]
         both = self.inner(ops.concat(branches))
         a, b = ops.split(ops.relu(both), [10, 12])
-        dense = ops.concat([both, self.left(self.part(a)) + self.right(ops.sigmoid(b))])  # its first part is a whole too
+        dense = ops.concat([both, self.left(self.part(a)) + self.right(ops.sigmoid(b))])  # a part that is a whole
         dense = ops.concat([dense, ops.avg_pool2d(ops.slice(dense, 20, 23), 3, stride=1, padding=1)])
         return self.head(ops.flatten(ops.global_avg_pool2d(dense)))
 
@@ -309,7 +309,7 @@ def test_concats_and_slices_in_place_give_the_bits_of_copies(check, monkeypatch)
 
 def test_concats_under_a_budget_keep_their_bits():
     *bits, _, peak = inception()
-    *again, calls, small = inception(int(peak * 0.9))
+    *again, _, small = inception(int(peak * 0.9))
     assert again == bits and small <= peak * 0.9
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.kernels.contract import DENSE, ROWS
 
-# Sums over pixels, which are taken in another order where the pixels lie apart: their bits would not be those of copies.
+# Sums over pixels are taken in another order where the pixels lie apart: their bits would not be those of copies.
 SUMS = frozenset({"channel_sum", "batch_moments", "scale_shift_sums", "norm_act_sums"})
 
 
@@ -68,7 +68,7 @@ def _slices_channels(call: Call, x: Buffer, y: Buffer) -> bool:
         return False
     start, last = call.params["start"], call.params["start"][1] + y.shape[1]
     whole = not (start[0] or any(start[2:])) and (x.shape[0], *x.shape[2:]) == (y.shape[0], *y.shape[2:])
-    return bool(whole and 0 <= start[1] and last <= x.shape[1])
+    return bool(whole and start[1] >= 0 and last <= x.shape[1])
 
 
 def _copies(call: Call, y: Buffer, movable: set[Storage], at: dict[Storage, Buffer]) -> list[Call]:

@@ -54,6 +54,11 @@ class Buffer:
         return self.storage.name
 
     @property
+    def nbytes(self) -> int:
+        """Of its own elements: a part of wider pixels has fewer than its storage."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
     def flat(self) -> bool:
         """Whether NHWC and row-major are the same memory: rank below 4, one channel, or one pixel."""
         return len(self.shape) != 4 or self.shape[1] == 1 or self.shape[2] == self.shape[3] == 1
