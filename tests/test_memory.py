@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import resource
 
 import numpy as np
@@ -44,7 +45,7 @@ NETS = {
 }
 
 
-def batch(image, classes, n=8):
+def batch(image, classes, n=32):
     rng = np.random.default_rng(0)
     return rng.standard_normal((n, *image)).astype(np.float32), rng.integers(0, classes, n)
 
@@ -64,14 +65,23 @@ def second_calls(program):
     return [c for c in program.plan.tape.calls if any(b is not None and b.name.endswith(" again") for b in c.outputs)]
 
 
+def least_bytes(program_under):
+    """What the error for a budget of one byte says is possible, and a little more."""
+    with pytest.raises(st.LimitError) as error:
+        program_under(1)
+    return int(int(re.search(r"at least (\d+) bytes", str(error.value))[1]) * 1.01)
+
+
 # ---- a budget
 
-@pytest.mark.parametrize("name, fraction", [
-    ("tiny", 0.9), ("branches", 0.95), ("lenet5", 0.9), ("resnet20", 0.9), ("resnet20", 0.75), ("resnet20", 0.65)])
+@pytest.mark.parametrize("name, parts", [
+    ("tiny", 0), ("branches", 0), ("lenet5", 0), ("resnet20", 0), ("resnet20", 0.5)])
 @pytest.mark.parametrize("check", ["0", "1"])
-def test_a_budget_is_kept_and_changes_no_bit(name, fraction, check, monkeypatch):
+def test_a_budget_is_kept_and_changes_no_bit(name, parts, check, monkeypatch):
     losses, bits, program = trained(name)
-    wanted = int(program.plan.peak_bytes * fraction)
+    least = least_bytes(lambda budget: trained(name, budget, steps=0))
+    wanted = int(least + parts * (program.plan.peak_bytes - least))
+    assert wanted < program.plan.peak_bytes
     monkeypatch.setenv("STRIATE_CHECK", check)
     again, same, small = trained(name, wanted)
     assert (again, same) == (losses, bits)
@@ -84,7 +94,7 @@ def test_gradients_under_a_budget_have_the_same_bits():
     build, image, classes, loss = NETS["resnet20"]
     x, targets = batch(image, classes)
     free = st.value_and_grad(build(), loss)
-    wanted = int(free.program(x, targets).plan.peak_bytes * 0.75)
+    wanted = int(free.program(x, targets).plan.peak_bytes * 0.8)
     tight = st.value_and_grad(build(), loss, memory_budget=wanted)
     (value, grads), (value_again, grads_again) = free(x, targets), tight(x, targets)
     assert value == value_again
@@ -100,7 +110,7 @@ def test_a_budget_that_is_large_enough_changes_no_call():
 
 
 @pytest.mark.parametrize("budget, error, match", [
-    (1000, st.LimitError, r"memory_budget: needs at least \d+ bytes for a batch of 8, 12056 of them weights, "
+    (1000, st.LimitError, r"memory_budget: needs at least \d+ bytes for a batch of 32, 12056 of them weights, "
                           r"optimiser slots and constants, got 1000: \d+ bytes short"),
     (0, st.ConfigError, "step: memory_budget must be positive, got 0"),
     (1.5, st.DtypeError, "step: memory_budget must be an integer, got 1.5"),
@@ -113,11 +123,10 @@ def test_a_budget_that_cannot_be_kept(budget, error, match):
 def test_fit_takes_a_budget():
     rng = np.random.default_rng(1)
     data = rng.integers(0, 256, (16, 1, 28, 28), np.uint8), rng.integers(0, 10, 16)
-    with pytest.raises(st.LimitError, match="memory_budget"):
-        st.fit(st.create("lenet5"), data, epochs=1, batch_size=8, progress=False, memory_budget=1000)
     weights = [st.create("lenet5") for _ in range(2)]
-    for net, budget in zip(weights, (None, 1_300_000), strict=True):
-        st.fit(net, data, epochs=1, batch_size=8, progress=False, memory_budget=budget)
+    budget = least_bytes(lambda b: st.fit(weights[0], data, epochs=1, batch_size=8, progress=False, memory_budget=b))
+    for net, bytes_ in zip(weights, (None, budget), strict=True):
+        st.fit(net, data, epochs=1, batch_size=8, progress=False, memory_budget=bytes_)
     np.testing.assert_array_equal(weights[0].fc3.weight.array, weights[1].fc3.weight.array)
 
 
@@ -135,8 +144,9 @@ def test_a_callback_is_never_computed_again():
     step = TrainingStep(net.programs, ops.cross_entropy, SGD(0.01))
     step(x, targets, lr=0.01, step=1)
     once = len(calls)
-    tight = TrainingStep(net.programs, ops.cross_entropy, SGD(0.01),
-                         memory_budget=int(step.program(x, targets).plan.peak_bytes * 0.97))
+    least = least_bytes(lambda budget: TrainingStep(net.programs, ops.cross_entropy, SGD(0.01),
+                                                    memory_budget=budget).program(x, targets))
+    tight = TrainingStep(net.programs, ops.cross_entropy, SGD(0.01), memory_budget=least)
     calls.clear()
     tight(x, targets, lr=0.01, step=1)
     assert len(calls) == once and second_calls(tight.program(x, targets))
@@ -309,8 +319,9 @@ def test_concats_and_slices_in_place_give_the_bits_of_copies(check, monkeypatch)
 
 def test_concats_under_a_budget_keep_their_bits():
     *bits, _, peak = inception()
-    *again, _, small = inception(int(peak * 0.9))
-    assert again == bits and small <= peak * 0.9
+    least = least_bytes(inception)
+    *again, _, small = inception(least)
+    assert again == bits and small <= least < peak
 
 
 def test_a_callback_of_two_inputs_has_two_gradients():
@@ -330,3 +341,36 @@ def test_a_callback_of_two_inputs_has_two_gradients():
     _, wanted = st.value_and_grad(plain, ops.cross_entropy)(x, targets)
     for path, gradient in grads.items():
         np.testing.assert_allclose(gradient, wanted[path], atol=1e-6)
+
+
+# ---- results
+
+def test_large_results_are_arrays_of_their_own_whose_memory_comes_back():
+    net = nn.Linear(600, 1000).initialize(1)
+    x, targets = batch((600,), 1000)
+    grad = st.value_and_grad(net, ops.cross_entropy)
+    first, second = (grad(x, targets)[1]["weight"] for _ in range(2))
+    kept = first.copy()
+    first[:] = 0
+    np.testing.assert_array_equal(second, kept)
+    address = second.ctypes.data
+    view = second[:3, 1]
+    del second
+    assert grad(x, targets)[1]["weight"].ctypes.data != address  # a view holds it
+    np.testing.assert_array_equal(view, kept[:3, 1])
+    del view
+    again = {grad(x, targets)[1]["weight"].ctypes.data for _ in range(4)}
+    assert address in again and len(again) <= 2
+
+
+def test_gradients_touch_no_new_page_once_their_memory_came_back():
+    net = nn.Linear(4000, 3000).initialize(1)
+    x, targets = batch((4000,), 3000)
+    grad = st.value_and_grad(net, ops.cross_entropy)
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        grad(x, targets)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert sum([faults() for _ in range(8)][3:]) < 10
