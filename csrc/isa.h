@@ -35,6 +35,9 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "shape.h"
 #include "random.h"
 #include "optim.h"
+#include "linear.h"
+#include "linear_dx.h"
+#include "linear_dw.h"
 #include "scratch_other.h"
 #include "peak.h"
 // clang-format on

@@ -440,6 +440,20 @@ CALLS = [
            padding=(0, 0, 0, 0)) for n in (1, 67) for size in (3, 5, 6, 10)),
     Call("conv2d_dw_winograd", x=(7, 33, 28, 28), dy=(7, 65, 28, 28), kernel=3, tile=4, padding=(1, 1, 1, 1)),
     *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
+    *(Call("linear_rows", x=(n, c), w=(67 - c, c), b=b, activation=a)
+      for n, b, a in ((1, None, 0), (2, (1,), 1), (3, None, 2), (4, (1,), 3), (5, (1,), 1), (17, None, 0))
+      for c in LENGTHS for b in (b and (67 - c,),)),
+    *(Call("linear_rows", x=(n, c), w=(o, c), b=(o,), activation=0)
+      for n, o, c in ((0, 5, 3), (1, 49, 2100), (4, 100, 2049), (7, 49, 2100), (40, 97, 300), (70, 3, 9))),
+    *(Call("linear_dx_rows", dy=(n, 67 - c), w=(67 - c, c)) for n in (0, 1, 4, 33) for c in LENGTHS),
+    *(Call("linear_dx_rows", dy=(n, o), w=(o, c)) for n, o, c in ((1, 5, 1100), (3, 200, 33), (70, 101, 150))),
+    *(Call("linear_dw_sgd", x=(n, c), dy=(n, o), w=(o, c), v=(o, c) if momentum else None, lr=(), momentum=momentum,
+           nesterov=nesterov, weight_decay=decay)
+      for n, o, c in ((0, 3, 5), (1, 7, 1), (4, 13, 33), (3, 100, 530), (270, 7, 20))
+      for momentum, nesterov, decay in ((0.0, 0, 0.0), (0.9, 0, 0.01), (0.9, 1, 0.01))),
+    *(Call("linear_dw_adam", x=(n, c), dy=(n, o), w=(o, c), m=(o, c), v=np.full((o, c), 0.3), lr=(),
+           step=np.array(3), beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01, decoupled=decoupled)
+      for n, o, c in ((0, 3, 5), (4, 13, 33)) for decoupled in (0, 1)),
     *(Call("fold_norm", w=w, b=b, mean=w[:1], var=w[:1], gamma=gamma, beta=beta, eps=1e-3)
       for w, b, gamma, beta in (((5, 3, 2, 2), (5,), (5,), (5,)), ((9, 3, 1, 1), None, (9,), (9,)),
                                 ((4, 6), (4,), None, (4,)), ((4, 1, 3, 3), None, None, None))),

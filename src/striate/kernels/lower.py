@@ -78,14 +78,19 @@ def conv2d_dw(k: Kernels, x: Any, dy: Any, *, kernel: Shape, stride: Shape, padd
     return k.conv2d_dw(x, dy, **at)
 
 
-# A linear layer is the 1x1 convolution of a 1x1 map: the same panels and the same loop.
+# A linear layer of no more images than outputs is computed from its weights as they lie: a packed copy is as large as
+# they are. With more images it is the 1x1 convolution of a 1x1 map: the same panels and the same loop.
 
 def linear(k: Kernels, x: Any, w: Any, b: Any, *, activation: int) -> Any:
+    if x.shape[0] <= w.shape[0]:
+        return k.linear_rows(x, w, b, activation=activation)
     y = conv2d(k, _as_map(x), _as_map(w), b, None, **_ONE, activation=activation)
     return y.reshape(x.shape[0], w.shape[0])
 
 
 def linear_dx(k: Kernels, dy: Any, w: Any) -> Any:
+    if dy.shape[0] <= w.shape[1]:
+        return k.linear_dx_rows(dy, w)
     dx = conv2d_dx(k, _as_map(dy), _as_map(w), size=(1, 1), **_ONE)
     return dx.reshape(dy.shape[0], w.shape[1])
 
