@@ -19,6 +19,7 @@ namespace striate {
 namespace {
 
 constexpr int64_t SPIN_NS = 40'000;  // longer than a wake-up from parking, shorter than anyone would notice
+static const int64_t RUN_SPIN_NS = getenv("STRIATE_SPIN_US") ? atoi(getenv("STRIATE_SPIN_US")) * 1000 : 40'000;
 constexpr int64_t ASK_MS = 50;
 
 int64_t now_ns() {
@@ -102,7 +103,7 @@ Process& process() {
 
 void serve(Process& p, Worker& self, int32_t thread) {
   for (uint32_t seen = 0;;) {
-    self.job.wait(seen, p.pool.spin);
+    self.job.wait(seen, p.pool.spin ? SPIN_NS : 0);
     seen++;
     Team team{&p.pool, thread, p.threads};
     FlushDenormals flush;
@@ -206,9 +207,9 @@ void Gong::ring() {
   changed.notify_all();
 }
 
-void Gong::wait(uint32_t old, bool spin) {
-  if (spin) {
-    const int64_t end = now_ns() + SPIN_NS;
+void Gong::wait(uint32_t old, int64_t spin_ns) {
+  if (spin_ns) {
+    const int64_t end = now_ns() + spin_ns;
     do {
       for (int i = 0; i < 64; i++) {
         if (value.load(std::memory_order_acquire) != old) return;
@@ -248,7 +249,7 @@ void team_barrier(Team& team) {
   }
   const uint32_t phase = pool.phase.value.load(std::memory_order_relaxed);
   if (pool.arrived.fetch_add(1, std::memory_order_acq_rel) < team.threads - 1) {
-    pool.phase.wait(phase, pool.spin);
+    pool.phase.wait(phase, pool.spin ? RUN_SPIN_NS : 0);
     return;
   }
   pool.arrived.store(0, std::memory_order_relaxed);

@@ -60,7 +60,7 @@ def _rate(amount: int, ns: int) -> str:
 
 
 def bytes_of(call: Call) -> int:
-    return sum(b.storage.nbytes for b in (*call.inputs, *call.outputs) if b is not None)
+    return sum(b.nbytes for b in (*call.inputs, *call.outputs) if b is not None)
 
 
 def flops_of(call: Call) -> int:
