@@ -1,7 +1,7 @@
 """Tune: where several algorithms may be the fastest, they are timed once, and what was found is remembered.
 
-Each problem is timed by itself, in the arena the network runs in, its candidates in turns: what disturbs one disturbs
-the others. A candidate that is predicted to take much longer than the best one is not tried.
+Each problem is timed by itself, its candidates in turns: what disturbs one disturbs the others. A candidate that is
+predicted to take much longer than the best one is not tried.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ ROUNDS = 5
 READ = {"forward": ("x",), "dx": ("dy",), "dw": ("x", "dy")}
 
 
-def tune(tape: Tape, target: Target, known: tuned.Table, threads: int, arena: Arena) -> dict[str, str]:
+def tune(tape: Tape, target: Target, known: tuned.Table, threads: int) -> dict[str, str]:
     """Problem -> algorithm for all of a tape's problems that have a choice: as known, as on disk, else measured."""
     wanted = {key(p, target): p for p in problems(tape) if len(_tried(p, target)) > 1}
     table = dict(known)
     if not wanted.keys() <= table.keys():
         table = tuned.load(target.isa) | table
+    arena = Arena()  # goes back when all are measured
     measured = {
         name: fastest(p, target, threads, arena).name for name, p in wanted.items() if name not in table
     }
