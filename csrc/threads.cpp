@@ -16,16 +16,17 @@
 #endif
 
 namespace striate {
-namespace {
-
-constexpr int64_t SPIN_NS = 40'000;  // longer than a wake-up from parking, shorter than anyone would notice
-constexpr int64_t ASK_MS = 50;
 
 int64_t now_ns() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
 }
+
+namespace {
+
+constexpr int64_t SPIN_NS = 40'000;  // longer than a wake-up from parking, shorter than anyone would notice
+constexpr int64_t ASK_MS = 50;
 
 // A few ns a call where the coarse clock exists: it is read once a chunk.
 int64_t coarse_ms() {
@@ -254,6 +255,7 @@ void team_barrier(Team& team) {
   pool.arrived.store(0, std::memory_order_relaxed);
   pool.next_chunk.store(0, std::memory_order_relaxed);
   pool.decided = pool.requested.load(std::memory_order_relaxed);
+  if (pool.timed) pool.met_ns = now_ns();
   pool.phase.ring();
 }
 
