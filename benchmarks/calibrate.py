@@ -82,7 +82,7 @@ def measure(path: Path, networks: list[str], batches: list[int], modes: list[str
 
 
 def times(p: Problem, target: Target, arena: Arena, seconds: float) -> dict[str, float]:
-    """Algorithm -> microseconds, all in turns: below the median, since what disturbs a run makes it longer."""
+    """Algorithm -> the least of its times, all in turns: what disturbs a run makes it longer."""
     tape, feeds = tune.trial(p, target)
     names = [a.name for a, _ in candidates(p, target)]
     programs = [
@@ -90,8 +90,7 @@ def times(p: Problem, target: Target, arena: Arena, seconds: float) -> dict[str,
                 threads=machine.THREADS, arena=arena)
         for name in names
     ]
-    found = tune.rounds(programs, feeds, seconds)
-    return {name: float(np.quantile(us, 0.3)) for name, us in zip(names, found, strict=True)}
+    return dict(zip(names, tune.least(programs, feeds, seconds), strict=True))
 
 
 def fit(path: Path) -> None:

@@ -6,7 +6,6 @@ predicted to take much longer than the best one is not tried.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -69,23 +68,20 @@ def fastest(p: Problem, target: Target, threads: int, arena: Arena) -> Algorithm
                 arena=arena)
         for a in tried
     ]
-    found = [statistics.median(times) for times in rounds(programs, feeds, SECONDS)]
+    found = least(programs, feeds, SECONDS)
     best = min(range(len(tried)), key=found.__getitem__)
     return tried[best] if found[best] < GAIN * found[0] else tried[0]
 
 
-def rounds(programs: list[Program], feeds: dict[str, Array], seconds: float) -> list[list[float]]:
-    """Microseconds of each program's runs, in turns for so long but at least ROUNDS times.
-
-    The least of them is no measure: the thread that reads the clock may come late while another one computes.
-    """
-    times: list[list[float]] = [[] for _ in programs]
+def least(programs: list[Program], feeds: dict[str, Array], seconds: float) -> list[float]:
+    """Microseconds of each program's fastest run, in turns for so long but at least ROUNDS times."""
     for program in programs:
         program.run(feeds)  # the first run touches fresh memory and packs what is kept
-    start = time.perf_counter()
-    while len(times[0]) < ROUNDS or time.perf_counter() - start < seconds:
-        for program, found in zip(programs, times, strict=True):
-            found.append(program.profile(feeds).ns / 1000)
+    times = [float("inf")] * len(programs)
+    start, turn = time.perf_counter(), 0
+    while turn < ROUNDS or time.perf_counter() - start < seconds:
+        turn += 1
+        times = [min(t, p.profile(feeds).ns / 1000) for t, p in zip(times, programs, strict=True)]
     return times
 
 
