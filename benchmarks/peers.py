@@ -40,9 +40,10 @@ PLAN = {  # network -> batches, largest first
     TRAINING: {"vgg16": (4, 32), "resnet50": (8, 32), "resnet20": (128,), "alexnet": (16,), "lenet5": (128,)},
 }
 QUICK = {INFERENCE: {"lenet5": (256,), "resnet20": (128,)}, TRAINING: {"lenet5": (128,), "resnet20": (128,)}}
-# A training step of this batch is there for its peak memory: few rounds of the two engines that are compared by it.
+# A training step of this batch is there for its peak memory: few rounds of the engines that are compared by it.
 MEMORY_NETWORKS, MEMORY_BATCH, MEMORY_ROUNDS = ("vgg16", "resnet50"), 32, 3
-MEMORY_ENGINES = (OURS, "torch channels_last")
+BUDGETED = "striate memory_budget"
+MEMORY_ENGINES = (OURS, BUDGETED, "torch channels_last")
 TOLERANCE = 1e-3  # of the largest logit, and of the first loss where there is no dropout
 DROPOUT = ("vgg16", "alexnet")  # their first losses depend on the masks: they must be within a factor of 2
 PAUSE = 0.02  # s between turns: threads of the last engine stop spinning
@@ -187,7 +188,7 @@ def for_memory(job: Job) -> bool:
 def engines_of(job: Job, asked: Sequence[str]) -> list[str]:
     """Those of `asked` that do the job."""
     able = [e for e in asked if job.mode == INFERENCE or ENGINES[e].trains]
-    return [e for e in able if e in MEMORY_ENGINES] if for_memory(job) else able
+    return [e for e in able if e in MEMORY_ENGINES] if for_memory(job) else [e for e in able if e != BUDGETED]
 
 
 def jobs(args: argparse.Namespace, folder: str) -> list[Job]:
@@ -241,7 +242,7 @@ def rows_of(job: Job, found: Sequence[Measured]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         head | dict(engine=m.engine, median_ms=m.median_ms, min_ms=m.min_ms, peak_mib=m.peak_mib) for m in found
     ]
-    peers = [m for m in found if m.engine != OURS]
+    peers = [m for m in found if m.engine not in (OURS, BUDGETED)]
     if peers:
         best = min(peers, key=lambda m: m.median_ms)
         ours = next(m for m in found if m.engine == OURS)
