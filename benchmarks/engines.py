@@ -19,6 +19,7 @@ Array = np.ndarray[Any, Any]
 Run = Callable[[], Any]
 
 INFERENCE, TRAINING = "inference", "training"
+BUDGETED = "striate memory_budget"
 LR, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
 BUDGET = {"vgg16": 1900, "resnet50": 1630}  # MiB, somewhat less than half of what PyTorch takes at batch 32
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
@@ -221,7 +222,7 @@ def ncnn(job: Job) -> Run:
 
 ENGINES = {e.name: e for e in (
     Engine("striate", ("striate",), ("striate.models", "striate.train"), striate, trains=True),
-    Engine("striate memory_budget", ("striate",), ("striate.models", "striate.train"), lambda job: striate(job, BUDGET),
+    Engine(BUDGETED, ("striate",), ("striate.models", "striate.train"), lambda job: striate(job, BUDGET),
            trains=True),
     Engine("onnxruntime", ("onnxruntime", "onnx", "torch"), ("onnxruntime",), onnxruntime, converted=True),
     Engine("openvino", ("openvino", "onnx", "torch"), ("openvino",), openvino, converted=True),
