@@ -103,7 +103,7 @@ struct Block {
 };
 
 // The part of x that is read in place next: the next kc of the depth, or the first of the next block.
-static inline Ahead next_rows(const Job& job, const Cut& cut, const Block& block, int64_t k1, int64_t panels) {
+static inline NextRows next_rows(const Job& job, const Cut& cut, const Block& block, int64_t k1, int64_t panels) {
   const bool deeper = k1 < job.depth;
   if (!in_place(job.in) || (!deeper && block.next < 0)) return {};
   const int64_t first = deeper ? block.first : block.next, k0 = deeper ? k1 : 0;
@@ -132,7 +132,7 @@ static void conv_block(const Job& job, const Cut& cut, const Block& block, int64
     t.a = direct ? job.in.x + block.first * job.in.ld + k0 : block.packed, t.lda = direct ? job.in.ld : cut.lda;
     t.ldb = NR, t.runs = 1, t.depth = k1 - k0, t.rows = block.rows, t.r_rows = block.r_rows;
     t.add = k0 > 0, t.relu = last && job.activation == RELU;
-    Ahead next = next_rows(job, cut, block, k1, panel1 - panel0);
+    NextRows next = next_rows(job, cut, block, k1, panel1 - panel0);
     for (int64_t p = panel0; p < panel1; p++) {
       const int64_t column = p * NR;
       t.b = job.wp + p * job.panel + k0 * NR, t.c = job.y + column, t.cols = least(job.columns - column, NR);

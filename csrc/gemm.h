@@ -168,7 +168,7 @@ static inline void multiply(int64_t rows, const Tile& t) {
 
 // Lines of memory to be asked for ahead of their use, a few after each tile: `rows` runs of `lines` lines, `pitch`
 // floats apart, into L2.
-struct Ahead {
+struct NextRows {
   const float* at;
   int64_t pitch, lines, rows, line, per_tile;
   void ask() {
@@ -180,7 +180,7 @@ struct Ahead {
 };
 
 // All rows of a block times one panel.
-static void multiply_panel(Tile t, int64_t rows, Ahead& next) {
+static void multiply_panel(Tile t, int64_t rows, NextRows& next) {
   for (int64_t n; rows > 0; rows -= n, t.a += n * t.lda, t.rows += n, t.r_rows += n) {
     n = tile_rows(rows, tallest_tile(t.cols, BLOCKING));
     multiply<ROW_MAJOR>(n, t);

@@ -27,6 +27,8 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "sum_to.h"
 #include "pool.h"
 #include "pool_grad.h"
+#include "winograd_filters.h"
+#include "winograd.h"
 #include "norm.h"
 #include "norm_act.h"
 #include "loss.h"

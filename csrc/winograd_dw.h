@@ -54,9 +54,6 @@ struct WinogradDwCut {
   int64_t partials() const { return most(splits, 1); }
 };
 
-// An odd number of lines: the same place of all points in different sets of L1.
-static inline int64_t odd_lines(int64_t floats) { return (ceil_div(floats, 16) | 1) * 16; }
-
 static WinogradDwCut cut_winograd_dw(const Args& a, const Blocking& b) {  // parameters kernel tile padding
   const int64_t *x = a.t[0].shape, *dy = a.t[1].shape, tile = a.i[1], T = a.i[0] + tile - 1, nr = b.nr;
   WinogradDwCut cut{};

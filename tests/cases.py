@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from expected.winograd import winograd_filters as filters
 from striate import ops
 from striate.errors import ConfigError, DtypeError, ShapeError
 from striate.kernels.contract import ROWS
@@ -368,7 +369,36 @@ ERRORS = [
 
 CASES = CONVOLUTION + POOLING + CALLBACKS + NORMALISATION + ELEMENTWISE + LOSSES + MOVES + FUSED
 
+def winograd(x: tuple[int, ...], out_channels: int, kernel: int, tile: int, nr: int, *, activation: int = 0,
+             pool: int = 0, moments: int = 0, padding: tuple[int, ...] = (1, 1, 1, 1), b: bool = True,
+             r: tuple[int, ...] | None = None) -> Call:
+    """A row of conv2d_winograd, its filters transformed for panels of nr columns."""
+    w = np.random.default_rng(kernel).standard_normal((out_channels, x[1], kernel, kernel))
+    u = filters(w, tile=tile, for_dx=0, nr=nr)
+    return Call("conv2d_winograd", x=x, u=u, b=(out_channels,) if b else None, r=r, out_channels=out_channels,
+                kernel=kernel, tile=tile, padding=padding, activation=activation, pool=pool, moments=moments)
+
+
 WINOGRAD = ((3, 2), (3, 3), (3, 4), (5, 2), (5, 4))  # kernel and tile
+F = (*WINOGRAD, (3, 6))
+PANELS = (8, 16, 32)  # nr of the instruction sets
+WINOGRAD_CALLS = [
+    *(Call("winograd_filters", w=(o, c, k, k), tile=tile, for_dx=for_dx, nr=nr) for k, tile in F
+      for o, c, nr in ((9, 2, 8), (5, 3, 16), (16, 40, 16), (33, 3, 32)) for for_dx in (0, 1)),
+    *(winograd((2, 5, h, w), 9, k, tile, nr) for k, tile in F for nr in PANELS for h, w in ((5, 9), (8, 13))),
+    *(winograd((1, c, 6, 5), 41 - c, 3, 4, nr) for nr in PANELS for c in range(1, 41)),
+    *(winograd((1, 3, h, w), 5, 3, tile, 16, padding=padding) for tile in (2, 4)
+      for h, w, padding in ((1, 1, (1, 1, 1, 1)), (3, 2, (2, 2, 2, 2)), (4, 17, (2, 0, 0, 2)), (5, 3, (0, 0, 1, 1)))),
+    *(winograd((3, 20, 9, 10), 19, 3, 4, nr, activation=a, r=(3, 19, 9, 10), b=a % 2 > 0)
+      for nr in PANELS for a in range(4)),
+    *(winograd((3, 4, 9, 10), o, k, tile, nr, activation=a, pool=1, padding=(k // 2,) * 4)
+      for nr in PANELS for a in (0, 1) for o in (6, 24) for k, tile in F if tile % 2 == 0),
+    *(winograd((n, 4, 9, 10), o, k, tile, nr, moments=1, padding=(k // 2,) * 4)
+      for nr in PANELS for n, o in ((3, 7), (7, 33), (0, 8)) for k, tile in F),
+    *(winograd((n, 17, 24, 24), 40, 3, 4, 16, moments=1, b=False) for n in (1, 50)),  # many units
+    *(winograd((0, 3, 4, 5), 6, 3, tile, 16, pool=1) for tile in (2, 4)),
+]
+
 
 
 def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call:
@@ -384,6 +414,7 @@ def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call
 # Many pixels and channels: several blocks, runs and strips of a reduction, with rows and columns left over.
 LARGE = ((3, 37, 40, 20), (5, 6, 90, 61), (131, 520, 1, 3), (70, 1030), (2, 16, 127, 65))
 CALLS = [
+    *WINOGRAD_CALLS,
     *(norm_call(kernel, (2, c, 3, 5), c % 16) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
       for c in range(1, 41)),
     *(norm_call(kernel, x, at) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")

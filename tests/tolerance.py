@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from expected.winograd import filters_of
 from striate.kernels import reference
-from striate.kernels.contract import ROWS
+from striate.kernels.contract import HALVING, ROWS
 
 EPS = float(np.finfo(np.float32).eps)
 TINY = float(np.finfo(np.float32).tiny)  # below it a run may flush to zero
@@ -101,6 +102,27 @@ def conv2d_max_pool_bound(tensors, params, outputs):
     return [4 * y, np.zeros_like(outputs[1], np.float64)]
 
 
+# By how many eps of the largest sum of |x| |w| in a tile its outputs may err, by kernel and tile.
+WINOGRAD = {(3, 2): 16, (3, 3): 16, (3, 4): 16, (3, 6): 64, (5, 2): 16, (5, 4): 64}
+
+
+def conv2d_winograd_bound(tensors, params, outputs):
+    """A tile's outputs share their sums, so each may err as the largest does: op(|x|, |w|), its maximum in the tile."""
+    x, u, b, r = tensors
+    w = filters_of(u, params["out_channels"], params["kernel"], params["tile"])
+    sizes = (None if t is None else np.abs(t) for t in (x, w, b, r))
+    y = k.conv2d(*sizes, stride=(1, 1), padding=params["padding"], dilation=(1, 1), groups=1, activation=0)
+    for axis in (2, 3):
+        tops = np.maximum.reduceat(y, range(0, y.shape[axis], params["tile"]), axis=axis)
+        y = np.repeat(tops, params["tile"], axis=axis).take(range(y.shape[axis]), axis=axis)
+    y *= WINOGRAD[params["kernel"], params["tile"]]
+    if params["moments"]:
+        return [y, *(2 * m for m in batch_moments_bound([y / 4]))]
+    if params["pool"]:
+        return [k.max_pool(y, **HALVING)[0], np.zeros_like(outputs[1], np.float64)]
+    return [y + 8 * (params["activation"] > 1)]
+
+
 def conv2d_dw_winograd_bound(tensors, params, _):
     """The rounding of one point reaches all taps: of each pair of channels the tap with the largest terms counts."""
     kernel = (params["kernel"], params["kernel"])
@@ -110,6 +132,8 @@ def conv2d_dw_winograd_bound(tensors, params, _):
 
 
 OWN = {
+    "winograd_filters": lambda t, p, ys: [np.abs(ys[0])],
+    "conv2d_winograd": conv2d_winograd_bound,
     "conv2d_moments": conv2d_moments_bound,
     "conv2d_max_pool": conv2d_max_pool_bound,
     "tanh": lambda t, p, ys: [8 * np.abs(y) for y in ys],

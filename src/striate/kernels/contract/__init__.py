@@ -8,6 +8,7 @@ from striate.kernels.contract import (  # noqa: F401  # enter their rows
     optim,
     pool,
     shape,
+    winograd,
     winograd_dw,
 )
 from striate.kernels.contract.conv import HALVING

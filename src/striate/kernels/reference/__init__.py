@@ -10,10 +10,21 @@ from types import SimpleNamespace
 
 from striate.kernels.callback import call_back
 from striate.kernels.contract import ROWS
-from striate.kernels.reference import conv, elementwise, loss, norm, optim, packed, pool, shape, winograd_dw
+from striate.kernels.reference import (
+    conv,
+    elementwise,
+    loss,
+    norm,
+    optim,
+    packed,
+    pool,
+    shape,
+    winograd,
+    winograd_dw,
+)
 from striate.kernels.target import Target
 
-FAMILIES = (conv, packed, winograd_dw, pool, norm, elementwise, loss, shape, optim)
+FAMILIES = (conv, packed, winograd, winograd_dw, pool, norm, elementwise, loss, shape, optim)
 # Blocks where no instruction set decides; nothing here is fast, so nothing is approximated either.
 TARGET = Target("reference", width=8, mr=1, nr=8, mc=1, kc=1, precision="direct")
 

@@ -1,0 +1,231 @@
+// Convolution of stride 1 by Winograd's minimal filtering, F(M x M, K x K): M * M outputs for T * T multiplications a
+// channel, T = M + K - 1, where the direct form takes M * M * K * K: 4 times fewer for M = 4, K = 3. dX is the same
+// kernel over dy, with filters that are turned around.
+//
+//   x --B^T--> V[T*T][tiles][C]      for each plane k: M[k] = V[k] u[k], tiles x C by C x 16     --A^T--> y
+//              a unit of tiles       u[panel][k][C][NR] streams once a unit;                      bias, r, act,
+//                                    M[T*T][tiles][NR] stays in L2                                moments, pool
+//
+// Nothing of V or M outlives its unit. Where V fits into L2 (few channels), a thread takes a unit through all three
+// steps. Where it does not, all threads transform a stage of units into one V, in L3, and share the panels: they meet
+// at a panel with neighbouring units, so u comes from memory once a stage.
+#pragma once
+#include "winograd_output.h"
+#include "winograd_tiles.h"
+
+// Tiles of a unit at most, and bytes its V and M may take of an L2 of 512 KiB; bytes of a stage's V in L3.
+static const int64_t UNIT_TILES = 48, UNIT_BYTES = 320 << 10, STAGE_BYTES = 8 << 20;
+// Units from which on chunks of whole units are spread evenly enough; channels a chunk of the transform takes.
+static const int64_t MANY_UNITS = 32, TRANSFORM_CHANNELS = 64;
+
+// How the tiles are cut: a function of the problem and the block sizes alone.
+struct WinogradCut {
+  int64_t tiles, planes;              // T * T
+  int64_t unit, units, group;         // tiles of a unit; units of a chunk, where a thread owns its V
+  int64_t v_group, v_plane, m_plane;  // floats
+  int64_t stage;                      // units of a stage, 0 where a thread owns its V
+  int64_t v_floats() const { return planes * v_plane; }
+  int64_t m_floats() const { return planes * m_plane; }
+  int64_t chunks() const { return stage ? units : ceil_div(units, group); }  // that have moments of their own
+  int64_t first_tile(int64_t chunk) const { return least(chunk * (stage ? 1 : group) * unit, tiles); }
+  int64_t work_floats(int64_t threads) const { return (stage ? stage : threads) * v_floats() + threads * m_floats(); }
+};
+
+static WinogradCut cut_tiles(int64_t tiles, int64_t planes, int64_t C, const Blocking& b) {
+  WinogradCut cut{};
+  cut.tiles = tiles, cut.planes = planes;
+  const int64_t tile_bytes = planes * 4 * (round_up(C, LINE) + b.nr), fits = UNIT_BYTES / tile_bytes / b.mr * b.mr;
+  const bool own = fits >= 2 * b.mr && tiles >= MANY_UNITS * least(fits, UNIT_TILES);
+  const int64_t most_tiles = own ? least(fits, UNIT_TILES) : UNIT_TILES;
+  cut.unit = round_up(ceil_div(tiles, most(ceil_div(tiles, most_tiles), 1)), b.mr);
+  cut.units = cut.unit ? ceil_div(tiles, cut.unit) : 0;
+  cut.v_group = group_floats(C, b.mr), cut.v_plane = odd_lines(ceil_div(cut.unit, b.mr) * cut.v_group);
+  cut.m_plane = odd_lines(cut.unit * b.nr);
+  cut.group = own ? ceil_div(cut.units, 4 * WANTED_CHUNKS) : 1;
+  if (!own && cut.units) {
+    const int64_t stages = ceil_div(cut.units, most(STAGE_BYTES / (4 * cut.v_floats()), 1));
+    cut.stage = ceil_div(cut.units, stages);
+  }
+  return cut;
+}
+
+// Everything about a conv2d_winograd: x u b r, then y index mean var unbiased; parameters out_channels, kernel, tile,
+// padding, activation, pool, moments. Scratch: V and M, then the moments of chunks.
+struct Winograd {
+  const Args& a;
+  int64_t O, C, K, M, T;
+  PaddedMap in;
+  Tiling tiling;
+  explicit Winograd(const Args& args)
+      : a(args), O(a.i[0]), C(a.t[0].shape[1]), K(a.i[1]), M(a.i[2]), T(M + K - 1),
+        in{a.t[0].f32(), a.t[0].ld, C, a.t[0].shape[2], a.t[0].shape[3], a.i[3], a.i[5]},
+        tiling(a.t[0].shape[0], in.H + a.i[3] + a.i[4] - K + 1, in.W + a.i[5] + a.i[6] - K + 1, M) {}
+  int64_t panels(const Blocking& b) const { return ceil_div(O, b.nr); }
+  WinogradCut cut(const Blocking& b) const { return cut_tiles(tiling.tiles(), T * T, C, b); }
+  Epilogue epilogue() const {
+    const Tensor &y = a.t[4], &index = a.t[5];
+    return {a.t[2].f32(), a.t[3].f32(), a.t[3].ld, y.f32(),    reinterpret_cast<uint8_t*>(index.data), y.ld, index.ld,
+            y.shape[2],   y.shape[3],   a.i[7],    a.i[8] != 0};
+  }
+};
+
+static int64_t conv2d_winograd_scratch(const Args& a, int threads, const Blocking& b) {
+  const Winograd w(a);
+  const WinogradCut cut = w.cut(b);
+  return cut.work_floats(threads) * 4 + moments_bytes(a.i[9], cut.chunks(), w.O);
+}
+
+// ROWS tiles of a group times a panel, in one plane: a[depth / 16][MR][16] b[depth][NR] -> m[ROWS][NR].
+template <int ROWS, int VECTORS>
+static __attribute__((noinline)) void multiply_group(const float* a, const float* b, int64_t depth, float* m) {
+  vf sum[ROWS][VECTORS] = {};
+  for (; depth > 0; depth -= LINE, a += LINE * (MR - 1)) {
+    for (const float* end = a + least(depth, LINE); a < end; a++, b += NR) {
+      vf bk[VECTORS];
+#pragma GCC unroll 4
+      for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * WIDTH);
+#pragma GCC unroll 24
+      for (int i = 0; i < ROWS; i++) {
+        const vf ai = set1(a[i * LINE]);
+#pragma GCC unroll 4
+        for (int j = 0; j < VECTORS; j++) sum[i][j] += ai * bk[j];
+      }
+    }
+  }
+#pragma GCC unroll 24
+  for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; j++) store(m + i * NR + j * WIDTH, sum[i][j]);
+}
+
+template <int ROWS, int VECTORS>
+static inline void multiply_group(int64_t rows, const float* a, const float* b, int64_t depth, float* m) {
+  if constexpr (ROWS > 1)
+    if (rows < ROWS) return multiply_group<ROWS - 1, VECTORS>(rows, a, b, depth, m);
+  multiply_group<ROWS, VECTORS>(a, b, depth, m);
+}
+
+// A unit's V, and the M of one panel.
+struct Unit {
+  int64_t first, count;   // tiles
+  int64_t chunk, before;  // whose moments they join, and the pixels those hold already
+  Planes v;
+  float* m;
+};
+
+static void multiply_unit(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel) {
+  const float* b = w.a.t[1].f32() + panel * cut.planes * w.C * NR;
+  const bool narrow = w.O - panel * NR <= WIDTH;
+  for (int64_t k = 0; k < cut.planes; k++, b += w.C * NR) {
+    const float* a = unit.v.v + k * cut.v_plane;
+    float* m = unit.m + k * cut.m_plane;
+    for (int64_t left = unit.count; left > 0; left -= MR, a += cut.v_group, m += MR * NR) {
+      if (narrow) multiply_group<MR, 1>(left, a, b, w.C, m);
+      else multiply_group<MR, NV>(left, a, b, w.C, m);
+    }
+  }
+}
+
+template <int M, int T>
+static void finish_unit(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
+                        const ConvMoments& moments) {
+  const Epilogue e = w.epilogue();
+  ChannelSums sums[NV] = {};
+  OutputTile t{};
+  t.plane = cut.m_plane;
+  Place p = w.tiling.at(unit.first);
+  const int64_t columns = least(w.O - panel * NR, NR);
+  for (int64_t i = 0; i < unit.count; i++, w.tiling.next(p)) {
+    t.image = p.image, t.h = p.down * M, t.w = p.across * M;
+    t.rows = least(M, w.tiling.OH - t.h), t.cols = least(M, w.tiling.OW - t.w);
+    over_columns(columns, [&](int64_t j, auto m) {
+      t.from = unit.m + i * NR + j, t.channel = panel * NR + j;
+      if (e.pool) return put_maxima<M, T>(e, t, m);
+      if (!moments) return put_tile<M, T>(e, t, nullptr, m);
+      if (i == 0) {
+        put_tile<M, T>(e, t, nullptr, m);
+        sums[j / WIDTH].centre = mean_of_tile(e, t, m);
+      }
+      put_tile<M, T>(e, t, &sums[j / WIDTH], m);
+    });
+  }
+  if (!moments) return;
+  const double n = double(w.tiling.pixels_before(unit.first + unit.count) - w.tiling.pixels_before(unit.first));
+  for (int64_t j = 0; j < columns; j += WIDTH) {
+    double* mean = moments.mean(unit.chunk) + panel * NR + j;
+    join_sums(sums[j / WIDTH], n, double(unit.before), mean, mean + moments.C, least(columns - j, WIDTH));
+  }
+}
+
+template <int M, int T>
+static void winograd_panel(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
+                           const ConvMoments& moments) {
+  multiply_unit(w, cut, unit, panel);
+  finish_unit<M, T>(w, cut, unit, panel, moments);
+}
+
+static Unit unit_of(const Winograd& w, const WinogradCut& cut, int64_t number, int64_t chunk, float* v, float* m) {
+  const int64_t first = number * cut.unit, start = cut.first_tile(chunk);
+  return {first,
+          least(cut.unit, cut.tiles - first),
+          chunk,
+          w.tiling.pixels_before(first) - w.tiling.pixels_before(start),
+          {v, cut.v_plane, cut.v_group},
+          m};
+}
+
+// Each thread takes whole units: V in its L2.
+template <int M, int T>
+static void winograd_units(const Winograd& w, const WinogradCut& cut, const ConvMoments& moments, Team& team) {
+  float* v = reinterpret_cast<float*>(w.a.scratch) + team.thread * (cut.v_floats() + cut.m_floats());
+  for_chunks(team, cut.chunks(), [&](int64_t chunk) {
+    const int64_t end = least((chunk + 1) * cut.group, cut.units);
+    for (int64_t number = chunk * cut.group; number < end; number++) {
+      const Unit unit = unit_of(w, cut, number, chunk, v, v + cut.v_floats());
+      transform_input<T, M>(w.in, w.tiling, unit.first, unit.count, 0, w.C, unit.v);
+      for (int64_t panel = 0; panel < w.panels(BLOCKING); panel++) winograd_panel<M, T>(w, cut, unit, panel, moments);
+    }
+  });
+}
+
+// All threads together, a stage at a time: V in L3.
+template <int M, int T>
+static void winograd_stages(const Winograd& w, const WinogradCut& cut, const ConvMoments& moments, Team& team) {
+  float* v = reinterpret_cast<float*>(w.a.scratch);
+  float* m = v + cut.stage * cut.v_floats() + team.thread * cut.m_floats();
+  const int64_t pieces = ceil_div(w.C, TRANSFORM_CHANNELS);
+  for (int64_t first = 0; first < cut.units; first += cut.stage) {
+    const int64_t units = least(cut.stage, cut.units - first);
+    const auto unit = [&](int64_t i) { return unit_of(w, cut, first + i, first + i, v + i * cut.v_floats(), m); };
+    for_chunks(team, units * pieces, [&](int64_t chunk) {
+      const Unit u = unit(chunk / pieces);
+      const int64_t c = chunk % pieces * TRANSFORM_CHANNELS;
+      transform_input<T, M>(w.in, w.tiling, u.first, u.count, c, least(c + TRANSFORM_CHANNELS, w.C), u.v);
+    });
+    for_chunks(team, units * w.panels(BLOCKING),
+               [&](int64_t chunk) { winograd_panel<M, T>(w, cut, unit(chunk % units), chunk / units, moments); });
+  }
+}
+
+template <int M, int K>
+static void winograd_tiles(const Winograd& w, Team& team) {
+  const WinogradCut cut = w.cut(BLOCKING);
+  char* behind = w.a.scratch + cut.work_floats(team.threads) * 4;
+  const ConvMoments moments{reinterpret_cast<double*>(behind), w.a.i[9] ? w.O : 0};
+  if (cut.stage) winograd_stages<M, M + K - 1>(w, cut, moments, team);
+  else winograd_units<M, M + K - 1>(w, cut, moments, team);
+  if (!moments) return;
+  const auto pixels = [&](int64_t chunk) {
+    return w.tiling.pixels_before(cut.first_tile(chunk + 1)) - w.tiling.pixels_before(cut.first_tile(chunk));
+  };
+  finish_moments(moments, cut.chunks(), pixels, w.a.t + 6, team);
+}
+
+static void conv2d_winograd(const Args& a, Team& team) {
+  const Winograd w(a);
+  if (w.K == 5) return w.M == 2 ? winograd_tiles<2, 5>(w, team) : winograd_tiles<4, 5>(w, team);
+  if (w.M == 2) winograd_tiles<2, 3>(w, team);
+  else if (w.M == 3) winograd_tiles<3, 3>(w, team);
+  else if (w.M == 4) winograd_tiles<4, 3>(w, team);
+  else winograd_tiles<6, 3>(w, team);
+}

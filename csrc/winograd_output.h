@@ -1,0 +1,131 @@
+// What follows the products of a Winograd convolution: the output transform of a tile, y = A^T m A, and all that rides
+// on it while the outputs are in registers: bias, residual, activation, then a store, the moments, or a 2x2 maximum.
+#pragma once
+#include "pool.h"
+
+// Where a convolution's results go. The map is y, or what y is the 2x2 maximum of.
+struct Epilogue {
+  const float *bias, *r;  // or nullptr
+  int64_t r_ld;
+  float* y;
+  uint8_t* index;  // or nullptr
+  int64_t ld, index_ld, YH, YW, activation;
+  bool pool;
+};
+
+// Sums over the outputs of one vector of channels, around a centre that is near their mean.
+struct ChannelSums {
+  vf centre, d, square;
+};
+
+// One vector of channels of one tile.
+struct OutputTile {
+  const float* from;  // of plane 0
+  int64_t plane;
+  int64_t image, h, w, rows, cols;  // its first output; how many exist
+  int64_t channel;
+};
+
+template <int M, int T>
+static inline __attribute__((always_inline)) void output_columns(const OutputTile& t, float (&tmp)[M * T * WIDTH]) {
+  const float* from = t.from;
+  const int64_t plane = t.plane;
+  for (int j = 0; j < T; j++, from += plane) {
+    vf x[T], y[M];
+#pragma GCC unroll 8
+    for (int i = 0; i < T; i++) x[i] = load(from + i * T * plane);
+    apply<OutputPass<M, T>>(x, y);
+#pragma GCC unroll 8
+    for (int i = 0; i < M; i++) store(tmp + (i * T + j) * WIDTH, y[i]);
+  }
+}
+
+template <int M, int T>
+static inline __attribute__((always_inline)) void output_row(const float* tmp, int64_t i, vf bias, vf (&y)[M]) {
+  vf x[T];
+#pragma GCC unroll 8
+  for (int j = 0; j < T; j++) x[j] = load(tmp + (i * T + j) * WIDTH);
+  apply<OutputPass<M, T>>(x, y);
+#pragma GCC unroll 8
+  for (int j = 0; j < M; j++) y[j] += bias;
+}
+
+static inline vf activated(vf v, int64_t activation) {
+  if (activation == RELU) return max(vf{}, v);
+  return activation == NONE ? v : activation == TANH ? vtanh(v) : vsigmoid(v);
+}
+
+// Stores a tile, or what exists of it.
+template <int M, int T, class Access>
+static void put_tile(const Epilogue& e, const OutputTile& t, ChannelSums* sums, Access m) {
+  alignas(64) float tmp[M * T * WIDTH];
+  output_columns<M, T>(t, tmp);
+  const vf bias = e.bias ? m.get(e.bias + t.channel) : vf{};
+  const int64_t pixel = (t.image * e.YH + t.h) * e.YW + t.w, ld = e.ld, cols = t.cols, activation = e.activation;
+  float* to = e.y + pixel * ld + t.channel;
+  const float* r = e.r ? e.r + pixel * e.r_ld + t.channel : nullptr;
+  ChannelSums s = sums ? *sums : ChannelSums{};
+  for (int64_t i = 0; i < t.rows; i++) {
+    vf y[M];
+    output_row<M, T>(tmp, i, bias, y);
+#pragma GCC unroll 8
+    for (int64_t j = 0; j < M; j++) {
+      if (j == cols) break;
+      if (r) y[j] += m.get(r + j * e.r_ld);
+      y[j] = activated(y[j], activation);
+      m.put(to + j * ld, y[j]);
+      const vf d = y[j] - s.centre;
+      s.d += d;
+      s.square += d * d;
+    }
+    to += e.YW * ld;
+    if (r) r += e.YW * e.r_ld;
+  }
+  if (sums) *sums = s;
+}
+
+// Stores the maxima of a tile's 2x2 windows and which output each was, the first of equals.
+template <int M, int T, class Access>
+static void put_maxima(const Epilogue& e, const OutputTile& t, Access m) {
+  alignas(64) float tmp[M * T * WIDTH];
+  output_columns<M, T>(t, tmp);
+  const vf bias = e.bias ? m.get(e.bias + t.channel) : vf{};
+  for (int64_t i = 0; i + 1 < t.rows; i += 2) {
+    vf y[2][M];
+    output_row<M, T>(tmp, i, bias, y[0]);
+    output_row<M, T>(tmp, i + 1, bias, y[1]);
+    const int64_t pixel = (t.image * e.YH + (t.h + i) / 2) * e.YW + t.w / 2;
+#pragma GCC unroll 8
+    for (int64_t j = 0; j + 1 < M; j += 2) {
+      if (j + 1 >= t.cols) break;
+      Maximum best{activated(y[0][j], e.activation), vi{}};
+      best.meet(activated(y[0][j + 1], e.activation), 1);
+      best.meet(activated(y[1][j], e.activation), 2);
+      best.meet(activated(y[1][j + 1], e.activation), 3);
+      m.put(e.y + (pixel + j / 2) * e.ld + t.channel, best.value);
+      if (e.index) put_index(e.index + (pixel + j / 2) * e.index_ld + t.channel, best.at, m);
+    }
+  }
+}
+
+// The mean of what a tile has stored: the centre its unit's sums are taken around.
+template <class Access>
+static inline vf mean_of_tile(const Epilogue& e, const OutputTile& t, Access m) {
+  vf sum = {};
+  for (int64_t i = 0; i < t.rows; i++)
+    for (int64_t j = 0; j < t.cols; j++)
+      sum += m.get(e.y + ((t.image * e.YH + t.h + i) * e.YW + t.w + j) * e.ld + t.channel);
+  return sum / set1(float(t.rows * t.cols));
+}
+
+// Joins the sums over n outputs to the moments of a chunk that held `before`.
+static inline void join_sums(const ChannelSums& sums, double n, double before, double* mean, double* squares,
+                             int64_t count) {
+  float centre[WIDTH], d[WIDTH], square[WIDTH];
+  store(centre, sums.centre), store(d, sums.d), store(square, sums.square);
+  for (int64_t c = 0; c < count; c++) {
+    const double off = d[c] / n, own = square[c] - n * off * off;
+    if (before == 0.0) mean[c] = squares[c] = 0.0;
+    join_column(mean[c], squares[c], before, n / (before + n), centre[c] + off, own < 0.0 ? 0.0 : own);
+  }
+}

@@ -1,0 +1,159 @@
+// A stride-1 convolution seen as tiles of M x M outputs, and the input transform that every Winograd kernel begins
+// with.
+//
+//   x: a strip of T rows                      tmp, in L1                          V[T * T], a plane each
+//   [ | | | | | | | ]  -- B^T, down each -->  [ T rows x strip columns x 16 ] --> row i of tmp by B^T, at each tile:
+//   tiles share K - 1 columns                   16 channels at a time              planes i * T .. i * T + T - 1
+//
+// Neighbours share the pass down their common columns. A plane holds groups of MR tiles as the product reads them,
+// [channels / 16][MR][16]: one stream without gaps, where rows of C floats each would be MR short ones, which the
+// prefetcher of L2 loses (C = 256, V in L3: the product went from 73 to 96 GFLOP/s, AMD EPYC Zen 3, one thread).
+#pragma once
+#include "lanes.h"
+#include "winograd_points.h"
+
+// Tiles of a strip: 8 of 6 x 6 need 13 KB of tmp.
+static const int64_t STRIP_TILES = 8;
+
+struct Place {
+  int64_t image, down, across;  // of a tile
+};
+
+struct Tiling {
+  int64_t N, OH, OW, M, down, across;  // tiles of an image
+  Tiling(int64_t images, int64_t height, int64_t width, int64_t m)
+      : N(images), OH(height), OW(width), M(m), down(ceil_div(height, m)), across(ceil_div(width, m)) {}
+  int64_t tiles() const { return N * down * across; }
+  Place at(int64_t tile) const { return {tile / across / down, tile / across % down, tile % across}; }
+  void next(Place& p) const {
+    if (++p.across < across) return;
+    p.across = 0;
+    if (++p.down == down) p.down = 0, p.image++;
+  }
+  // Outputs of the tiles before this one.
+  int64_t pixels_before(int64_t tile) const {
+    const Place p = at(tile);
+    const int64_t row = p.down * M;
+    return (p.image * OH + row) * OW + p.across * M * least(M, OH - row);
+  }
+};
+
+// A map that is read with `top` rows and `left` columns of zeros in front of it, and as many as needed behind.
+struct PaddedMap {
+  const float* x;
+  int64_t ld, C, H, W, top, left;
+};
+
+// Where V lies: planes of `plane` floats, groups of MR tiles of `group`.
+struct Planes {
+  float* v;
+  int64_t plane, group;
+  float* at(int64_t slot, int64_t c) const {
+    return v + slot / MR * group + slot % MR * LINE + c / LINE * (MR * LINE) + c % LINE;
+  }
+};
+
+static inline int64_t group_floats(int64_t C, int64_t mr) { return mr * round_up(C, LINE); }
+
+alignas(64) static const float NO_PIXEL[LINE] = {};
+
+// T rows of a strip, 16 channels; a row outside of the map is NO_PIXEL again and again.
+template <int T>
+struct InputRows {
+  const float* row[T];
+  int64_t step[T];
+};
+
+template <int T>
+static inline InputRows<T> strip_of(const PaddedMap& in, int64_t image, int64_t h, int64_t c) {
+  InputRows<T> s;
+  for (int i = 0; i < T; i++) {
+    const bool inside = h + i >= 0 && h + i < in.H;
+    s.row[i] = inside ? in.x + (image * in.H + h + i) * in.W * in.ld + c : NO_PIXEL;
+    s.step[i] = inside ? in.ld : 0;
+  }
+  return s;
+}
+
+// The pass down columns w .. w + count - 1 of a strip, tmp[i][column][16].
+template <int T, int VECTORS, class Access>
+static inline void pass_down(const InputRows<T> s, int64_t w, int64_t count, float* tmp, int64_t width, Access m) {
+  for (int64_t j = 0; j < count; j++) {
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) {
+      vf x[T], y[T];
+#pragma GCC unroll 8
+      for (int i = 0; i < T; i++) x[i] = m.get(s.row[i] + (w + j) * s.step[i] + v * WIDTH);
+      apply<InputPass<T>>(x, y);
+#pragma GCC unroll 8
+      for (int i = 0; i < T; i++) store(tmp + (i * width + j) * LINE + v * WIDTH, y[i]);
+    }
+  }
+}
+
+template <int T, int VECTORS>
+static inline void zero_columns(int64_t count, float* tmp, int64_t width) {
+  for (int64_t j = 0; j < count; j++)
+    for (int i = 0; i < T; i++)
+      for (int v = 0; v < VECTORS; v++) store(tmp + (i * width + j) * LINE + v * WIDTH, vf{});
+}
+
+// The pass along rows, at each tile of a strip: VECTORS vectors of channels of V.
+template <int T, int M, int VECTORS>
+static inline void pass_along(const float* tmp, int64_t width, int64_t tiles, Planes to, int64_t slot, int64_t c) {
+  for (int64_t t = 0; t < tiles; t++) {
+    const float* from = tmp + t * M * LINE;
+    float* v = to.at(slot + t, c);
+    for (int i = 0; i < T; i++, from += width * LINE, v += T * to.plane) {
+#pragma GCC unroll 4
+      for (int k = 0; k < VECTORS; k++) {
+        vf x[T], y[T];
+#pragma GCC unroll 8
+        for (int j = 0; j < T; j++) x[j] = load(from + j * LINE + k * WIDTH);
+        apply<InputPass<T>>(x, y);
+#pragma GCC unroll 8
+        for (int j = 0; j < T; j++) store(v + j * to.plane + k * WIDTH, y[j]);
+      }
+    }
+  }
+}
+
+// `tiles` tiles of a strip whose first column is w, VECTORS vectors of channels from c on.
+template <int T, int M, int VECTORS, class Access>
+static inline void transform_strip(const InputRows<T>& s, int64_t w, int64_t W, int64_t tiles, const Planes& to,
+                                   int64_t slot, int64_t c, Access m) {
+  alignas(64) float tmp[T * ((STRIP_TILES - 1) * M + T) * LINE];
+  const int64_t width = (tiles - 1) * M + T;
+  const int64_t begin = clamp(-w, 0, width), end = clamp(W - w, begin, width);
+  zero_columns<T, VECTORS>(begin, tmp, width);
+  pass_down<T, VECTORS>(s, w + begin, end - begin, tmp + begin * LINE, width, m);
+  zero_columns<T, VECTORS>(width - end, tmp + end * LINE, width);
+  pass_along<T, M, VECTORS>(tmp, width, tiles, to, slot, c);
+}
+
+// Channels c .. end - 1, at most 16, of a strip.
+template <int T, int M>
+static void transform_line(const PaddedMap& in, int64_t image, int64_t h, int64_t w, int64_t tiles, const Planes& to,
+                           int64_t slot, int64_t c, int64_t end) {
+  InputRows<T> s = strip_of<T>(in, image, h, c);
+  if (end - c == LINE) return transform_strip<T, M, LINE / WIDTH>(s, w, in.W, tiles, to, slot, c, Whole{});
+  over_columns(end - c, [&](int64_t j, auto m) {
+    InputRows<T> part = s;
+    for (int i = 0; i < T; i++) part.row[i] += j;
+    transform_strip<T, M, 1>(part, w, in.W, tiles, to, slot, c + j, m);
+  });
+}
+
+// V of `count` tiles from tile `first` on, which take slots 0 .., for channels c .. end - 1; c is a multiple of 16.
+// Channels behind the last one are left as they are, up to whole vectors.
+template <int T, int M>
+static void transform_input(const PaddedMap& in, const Tiling& tiling, int64_t first, int64_t count, int64_t c,
+                            int64_t end, const Planes& to) {
+  for (int64_t n, slot = 0; slot < count; slot += n) {
+    const Place p = tiling.at(first + slot);
+    n = least(least(count - slot, tiling.across - p.across), STRIP_TILES);
+    const int64_t h = p.down * M - in.top, w = p.across * M - in.left;
+    for (int64_t line = c; line < end; line += LINE)
+      transform_line<T, M>(in, p.image, h, w, n, to, slot, line, least(line + LINE, end));
+  }
+}
