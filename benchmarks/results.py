@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import machine
+import numpy as np
 from engines import BUDGETED, MACS, TRAINING, Job
 from turns import OURS, Measured
 
@@ -51,22 +53,22 @@ class Results:
         from matplotlib import pyplot
 
         engines = list(dict.fromkeys(e for _, ratios in self.ratios for e in ratios if e != OURS))
-        figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.55 * len(self.ratios)), layout="constrained")
+        figure, axes = pyplot.subplots(figsize=(10, 1.6 + 0.6 * len(self.ratios)), layout="constrained")
         for i, engine in enumerate(engines):
             at = [(row, r[engine]) for row, (_, r) in enumerate(self.ratios) if engine in r]
             middle = [statistics.median(values) for _, values in at]
-            spread = [[m - min(v) for m, (_, v) in zip(middle, at, strict=True)],
-                      [max(v) - m for m, (_, v) in zip(middle, at, strict=True)]]
+            quarters = [np.quantile(values, [0.25, 0.5, 0.75]) for _, values in at]
+            spread = [[m - low, high - m] for m, (low, _, high) in zip(middle, quarters, strict=True)]
             heights = [row + 0.08 * (i - (len(engines) - 1) / 2) for row, _ in at]
-            axes.errorbar(middle, heights, xerr=spread, fmt="o", markersize=4, linewidth=0.8, label=engine)
+            axes.errorbar(middle, heights, xerr=np.abs(spread).T, fmt="o", markersize=4, linewidth=0.8, label=engine)
         axes.axvline(1.0, color="black", linewidth=0.8)
         axes.set_xscale("log")
         axes.set_xticks([0.5, 1, 1.5, 2, 3, 5, 10], ["0.5", "1", "1.5", "2", "3", "5", "10"])
         axes.set_yticks(range(len(self.ratios)), [title for title, _ in self.ratios])
         axes.invert_yaxis()
-        axes.set_xlabel("time over striate's: median and range of the rounds; right of the line striate is faster")
-        axes.set_title(machine.described().splitlines()[0], fontsize=8)
-        axes.legend(fontsize=8)
+        axes.set_xlabel("time over striate's: median and quartiles of the rounds; right of the line striate is faster")
+        axes.set_title(textwrap.fill(machine.described(), 110), fontsize=8)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
         figure.savefig(file, dpi=150)
 
 
