@@ -25,8 +25,8 @@ Array = np.ndarray[Any, Any]
 
 # images, channels in and out, size of the map, kernel
 LAYERS = [(1, 64, 64, 56, 3), (1, 256, 256, 28, 3), (1, 512, 512, 14, 3), (2, 64, 192, 27, 5), (8, 256, 256, 28, 3)]
-TILES = {3: (2, 3, 4), 5: (2, 4)}
-DW_TILES = {3: (2, 4), 5: (2,)}
+# kernel -> tiles of Winograd's algorithm that precision "default" may choose
+TILES = {"forward": {3: (2, 3, 4), 5: (2, 4)}, "dx": {3: (2, 3, 4), 5: (2,)}, "dw": {3: (2, 4), 5: (2,)}}
 DIRECT, FAST = (5e-7, 5e-6), (3e-6, 5e-5)  # the most that rms and largest error may be
 HEADS = ("layer", "what", "algorithm", "rms", "largest", "torch rms", "torch largest", "within")
 
@@ -76,12 +76,12 @@ def algorithms(p: Problem, x: Array, w: Array, dy: Array) -> Iterator[tuple[str,
     yield "dx", "direct", lambda: k.conv2d_dx_gemm(
         dy, k.pack_filters(w, for_dx=1, **packed), in_channels=p.c, size=(p.size, p.size), kernel=kernel, **at)
     yield "dw", "direct", lambda: k.conv2d_dw(x, dy, kernel=kernel, **at)
-    for tile in TILES[p.kernel]:
-        for what, image, columns, for_dx in (("forward", x, p.o, 0), ("dx", dy, p.c, 1)):
+    for what, image, columns, for_dx in (("forward", x, p.o, 0), ("dx", dy, p.c, 1)):
+        for tile in TILES[what][p.kernel]:
             yield what, f"F({tile}x{tile})", lambda tile=tile, image=image, columns=columns, for_dx=for_dx: (
                 k.conv2d_winograd(image, k.winograd_filters(w, tile=tile, for_dx=for_dx, nr=nr), None, None,
                                   out_channels=columns, kernel=p.kernel, tile=tile, padding=(pad,) * 4, **plain)[0])
-    for tile in DW_TILES[p.kernel]:
+    for tile in TILES["dw"][p.kernel]:
         yield "dw", f"F({tile}x{tile})", lambda tile=tile: k.conv2d_dw_winograd(
             x, dy, kernel=p.kernel, tile=tile, padding=(pad,) * 4)
 
