@@ -20,6 +20,7 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "conv.h"
 #include "conv_forward.h"
 #include "conv_dx.h"
+#include "across_pool.h"
 #include "conv_dw.h"
 #include "winograd_dw.h"
 #include "elementwise.h"
@@ -35,6 +36,9 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "shape.h"
 #include "random.h"
 #include "optim.h"
+#include "linear.h"
+#include "linear_dx.h"
+#include "linear_dw.h"
 #include "scratch_other.h"
 #include "peak.h"
 // clang-format on

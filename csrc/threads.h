@@ -25,7 +25,7 @@ struct Gong {
   std::condition_variable changed;
 
   void ring();                         // the next value; wakes whoever parks
-  void wait(uint32_t old, bool spin);  // returns once the value is no longer `old`
+  void wait(uint32_t old, int64_t spin_ns);  // returns once the value is no longer `old`
 };
 
 // What the threads of one team share. A cache line each for what different threads write.
@@ -41,12 +41,16 @@ struct Pool {
   std::atomic<bool> spin{false};
   int32_t threads = 1;           // of the whole team: a member may also compute alone, as a team of one
   uint32_t decided = STOP_NONE;  // `requested` as the last thread at a barrier saw it: all threads read the same
+  bool timed = false;            // whether the last thread at a barrier also says when it came
+  int64_t met_ns = 0;
   // The leader's own:
   alignas(64) bool interruptible = false;
   bool (*interrupted)() = nullptr;  // asked about every 50 ms while interruptible; true stops the run
   int64_t asked_ms = 0;
   Local local[MAX_THREADS];
 };
+
+int64_t now_ns();
 
 // All threads of the team meet; the last to come decides whether the run stops.
 void team_barrier(Team& team);

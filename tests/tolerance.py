@@ -20,7 +20,8 @@ EXACT = {"relu", "relu_grad", "clip", "clip_grad", "copy", "window", "concat", "
 ROUNDED_ONCE = {"add", "sub", "mul", "div", "scale", "dropout"}
 SUBTRACTED = {"scale_shift": ("mean",), "scale_shift_sums": ("mean",), "batch_moments_dx": ("mean",),
               "norm_act": ("mean",), "norm_act_sums": ("mean",), "norm_act_dx": ("mean", "sum_dz", "sum_dz_xhat"),
-              "fold_norm": ("mean",), "mse": ("target",), "mse_dx": ("target",), "sgd": ("lr",), "adam": ("lr",)}
+              "fold_norm": ("mean",), "mse": ("target",), "mse_dx": ("target",), "sgd": ("lr",), "adam": ("lr",),
+              "linear_dw_sgd": ("lr",)}
 
 
 def allowed(name, tensors, params, outputs):
@@ -102,6 +103,16 @@ def conv2d_max_pool_bound(tensors, params, outputs):
     return [4 * y, np.zeros_like(outputs[1], np.float64)]
 
 
+def linear_dw_adam_bound(tensors, params, _):
+    """Adam's own, and how far the next values move with the gradient's rounding, in either direction."""
+    x, dy, *rest = tensors
+    dw, error = k.linear_dw(x, dy), 4 * EPS * k.linear_dw(abs(x), abs(dy))
+    nexts = [k.adam(rest[0], g, *rest[1:], **params) for g in (dw, dw - error, dw + error)]
+    moved = [np.maximum(abs(low - y), abs(high - y)) for y, low, high in zip(*nexts, strict=True)]
+    own = allowed("adam", [rest[0], dw, *rest[1:]], params, nexts[0])
+    return [(2 * move + bound) / EPS for move, bound in zip(moved, own, strict=True)]
+
+
 # By how many eps of the largest sum of |x| |w| in a tile its outputs may err, by kernel and tile.
 WINOGRAD = {(3, 2): 16, (3, 3): 16, (3, 4): 16, (3, 6): 64, (5, 2): 16, (5, 4): 64}
 
@@ -132,6 +143,7 @@ def conv2d_dw_winograd_bound(tensors, params, _):
 
 
 OWN = {
+    "linear_dw_adam": linear_dw_adam_bound,
     "winograd_filters": lambda t, p, ys: [np.abs(ys[0])],
     "conv2d_winograd": conv2d_winograd_bound,
     "conv2d_moments": conv2d_moments_bound,

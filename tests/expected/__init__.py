@@ -4,9 +4,9 @@ A kernel's function has the arguments of its row of the contract; float64 (or in
 those of striate.ops.
 """
 
-from expected import elementwise, loss, norm, optim, shape, windows, winograd
+from expected import elementwise, linear, loss, norm, optim, shape, windows, winograd
 
-FAMILIES = (windows, winograd, norm, elementwise, loss, shape, optim)
+FAMILIES = (windows, linear, winograd, norm, elementwise, loss, shape, optim)
 
 
 def kernel(name):

@@ -23,6 +23,7 @@ from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.errors import LimitError
 
 SMALLEST = 1 / 2000  # of the memory needed: smaller values are not looked at
+ATTEMPTS = 12
 SEGMENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 GRID = 8  # beginnings of a list that are tried before the best two are looked between
 UNKNOWN_NS = 10.0  # for each byte of a result, where the work of a call is not known
@@ -39,13 +40,16 @@ def fitted(tape: Tape, sketch: Callable[[Callable[[Call], float]], Sketch], pack
         return tape
     search = _Search(tape, sketch(_ns))
     wanted = budget - held
-    for _ in range(4):  # each asks for less of the sketch, by as much as packing came out above the budget
-        again = recomputed(tape, search.chosen(wanted))
+    for _ in range(ATTEMPTS):  # each asks for less of the sketch, by as much as packing came out above the budget
+        dropped = search.chosen(wanted)
+        again = recomputed(tape, dropped)
         need = packed(again)
         if held + need <= budget:
             return again
         least = min(least, need)
-        wanted -= held + need - budget
+        if search.sketch.peak(dropped)[0] > wanted:
+            break
+        wanted -= max(held + need - budget, budget // 100)
     batch, short = tape.inputs[0].buffer.shape[0], held + least - budget
     raise LimitError(
         f"memory_budget: needs at least {held + least} bytes for a batch of {batch}, {held} of them weights, optimiser "

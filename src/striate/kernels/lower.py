@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from striate.kernels import problem
-from striate.kernels.algorithms import Algorithm, chosen
+from striate.kernels.algorithms import Algorithm, across_images, chosen
 from striate.kernels.contract import HALVING, Shape
 
 Kernels = Any  # a kernel set; the contract test, not the type checker, holds its signatures
@@ -39,6 +39,10 @@ def conv2d_max_pool(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, paddin
     algorithm = chosen(wanted, k.target)
     if algorithm.pools(wanted):
         return _convolved(k, algorithm, x, w, b, None, activation=activation, pool=1, **at)[:2]
+    if not algorithm.tile and across_images(wanted):
+        wp = k.pack_filters(w, groups=1, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
+        return k.conv2d_gemm_pool(x, wp, b, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
+                                  dilation=dilation, activation=activation)
     return k.max_pool(_convolved(k, algorithm, x, w, b, None, activation=activation, **at)[0], **HALVING)
 
 
@@ -78,14 +82,19 @@ def conv2d_dw(k: Kernels, x: Any, dy: Any, *, kernel: Shape, stride: Shape, padd
     return k.conv2d_dw(x, dy, **at)
 
 
-# A linear layer is the 1x1 convolution of a 1x1 map: the same panels and the same loop.
+# A linear layer of no more images than outputs is computed from its weights as they lie: a packed copy is as large as
+# they are. With more images it is the 1x1 convolution of a 1x1 map: the same panels and the same loop.
 
 def linear(k: Kernels, x: Any, w: Any, b: Any, *, activation: int) -> Any:
+    if x.shape[0] <= w.shape[0]:
+        return k.linear_rows(x, w, b, activation=activation)
     y = conv2d(k, _as_map(x), _as_map(w), b, None, **_ONE, activation=activation)
     return y.reshape(x.shape[0], w.shape[0])
 
 
 def linear_dx(k: Kernels, dy: Any, w: Any) -> Any:
+    if dy.shape[0] <= w.shape[1]:
+        return k.linear_dx_rows(dy, w)
     dx = conv2d_dx(k, _as_map(dy), _as_map(w), size=(1, 1), **_ONE)
     return dx.reshape(dy.shape[0], w.shape[1])
 

@@ -3,6 +3,7 @@
 from striate.kernels.contract import (  # noqa: F401  # enter their rows
     conv,
     elementwise,
+    linear,
     loss,
     norm,
     optim,

@@ -13,6 +13,7 @@ from striate.kernels.contract import ROWS
 from striate.kernels.reference import (
     conv,
     elementwise,
+    linear,
     loss,
     norm,
     optim,
@@ -24,7 +25,7 @@ from striate.kernels.reference import (
 )
 from striate.kernels.target import Target
 
-FAMILIES = (conv, packed, winograd, winograd_dw, pool, norm, elementwise, loss, shape, optim)
+FAMILIES = (conv, linear, packed, winograd, winograd_dw, pool, norm, elementwise, loss, shape, optim)
 # Blocks where no instruction set decides; nothing here is fast, so nothing is approximated either.
 TARGET = Target("reference", width=8, mr=1, nr=8, mc=1, kc=1, precision="direct")
 

@@ -1,0 +1,124 @@
+// A linear layer's dW and its update in one pass: the gradient of a strip of w exists in L1 only. What remains for
+// memory is reading and writing w and the optimiser's slots; a gradient of its own would be written, read and kept too.
+//
+//            x: N images x some columns        for each strip of MR outputs:
+//            [ . . . . . . . . . . . . . ]       MR x NR at a time: sums over the images (gemm.h), while w and slots
+//   dy:  . . [ strip of dw, L1 . . . . . ]       of the strip are on their way
+//   N x MR                                       w, slots: updated row by row
+//
+// The bits are those of conv2d_dw and the update behind it: the same ranges of images in the same order (cut_dw), the
+// same formula (optim.h).
+//
+// Roofline: the memory's. Reached: see BENCH.
+#pragma once
+#include "optim.h"
+
+// Outputs of a chunk: its columns of x are packed once for so many. Floats of x that stay in L2, and columns for few
+// images: runs of 2 KiB in each row of w.
+static const int64_t UPDATE_OUTPUTS = 96, UPDATE_IMAGES = 65536, UPDATE_COLUMNS = 512, UPDATE_LEAST_COLUMNS = 64;
+
+struct UpdateCut {
+  CutDw sums;  // of conv2d_dw: ranges and blocks of images
+  int64_t columns, column_chunks, output_chunks, ld;
+};
+
+static UpdateCut cut_update(int64_t N, int64_t O, int64_t C, const Blocking& b) {
+  UpdateCut cut{};
+  cut.sums = cut_dw(1, O, C, 1, N, b);
+  const int64_t fit = clamp(UPDATE_IMAGES / most(N, 1), UPDATE_LEAST_COLUMNS, UPDATE_COLUMNS);
+  cut.column_chunks = ceil_div(C, fit);
+  cut.columns = round_up(ceil_div(C, cut.column_chunks), b.nr);
+  cut.column_chunks = ceil_div(C, cut.columns);
+  cut.output_chunks = ceil_div(O, UPDATE_OUTPUTS);
+  cut.ld = cut.columns + ROW_SLACK;
+  return cut;
+}
+
+// A thread's scratch: x, dy as panels, the strip, a range's own sums; and where each image's row of x begins.
+static inline int64_t update_floats(const UpdateCut& cut, int64_t N, const Blocking& b) {
+  return N * (cut.ld + round_up(UPDATE_OUTPUTS, b.mr)) + ROW_SLACK + 2 * b.mr * cut.columns;
+}
+static inline int64_t update_bytes(const UpdateCut& cut, int64_t N, const Blocking& b) {
+  return round_up((update_floats(cut, N, b) + N) * 4, 64);
+}
+
+struct DwStrip {
+  const float *x, *dy;   // x (image, column) ld apart; dy (image, MR)
+  const int32_t* steps;  // where each image's row of x begins
+  int64_t outputs, columns;
+  float *dw, *part;  // MR rows of cut.columns
+  const int64_t* rows;
+};
+
+// Sums over images begin .. end - 1, in blocks of P, into `to`; `meanwhile` is told each group of columns.
+template <class F>
+static void sum_strip(const DwStrip& s, int64_t P, int64_t begin, int64_t end, float* to, F meanwhile) {
+  Tile t{};
+  t.lda = MR, t.gap = WIDTH, t.rows = s.rows;
+  for (int64_t n = begin; n < end; n += P) {
+    t.depth = least(P, end - n), t.add = n > begin, t.a = s.dy + n * MR, t.steps = s.steps + n;
+    for (int64_t c = 0; c < s.columns; c += NR) {
+      t.b = s.x + c, t.c = to + c, t.cols = s.columns - c > WIDTH ? NR : WIDTH;
+      meanwhile(c);
+      multiply<DEPTH_MAJOR>(s.outputs, t);
+    }
+  }
+}
+
+static void add_strip(const DwStrip& s, int64_t ld) {
+  for (int64_t i = 0; i < s.outputs * ld; i += WIDTH) store(s.dw + i, load(s.dw + i) + load(s.part + i));
+}
+
+template <class Optimiser>
+static void update_strip(const DwStrip& s, const UpdateCut& cut, int64_t N, int64_t at, int64_t C,
+                         const Optimiser& optimiser) {
+  sum_strip(s, cut.sums.P, 0, least(cut.sums.pixels, N), s.dw, [&](int64_t c) {
+    for (int64_t o = 0; o < s.outputs; o++) optimiser.fetch(at + o * C + c);
+  });
+  for (int64_t n = cut.sums.pixels; n < N; n += cut.sums.pixels) {
+    sum_strip(s, cut.sums.P, n, least(n + cut.sums.pixels, N), s.part, [](int64_t) {});
+    add_strip(s, cut.columns);
+  }
+  for (int64_t o = 0; o < s.outputs; o++) optimiser.update(at + o * C, s.columns, s.dw + s.rows[o]);
+}
+
+template <class Optimiser>
+static void linear_dw_update(const Tensor& x, const Tensor& dy, char* scratch, Team& team, const Optimiser& optimiser) {
+  const int64_t N = x.shape[0], C = x.shape[1], O = dy.shape[1];
+  const UpdateCut cut = cut_update(N, O, C, BLOCKING);
+  const float* end = N ? dy.f32() + (N - 1) * dy.ld + O : nullptr;
+  float* block = reinterpret_cast<float*>(scratch + team.thread * update_bytes(cut, N, BLOCKING));
+  float* panels = block + N * cut.ld;
+  int64_t rows[MR];
+  DwStrip s{};
+  s.dw = panels + N * round_up(UPDATE_OUTPUTS, MR) + ROW_SLACK, s.part = s.dw + MR * cut.columns;
+  int32_t* steps = reinterpret_cast<int32_t*>(s.part + MR * cut.columns);
+  for (int64_t o = 0; o < MR; o++) rows[o] = o * cut.columns;
+  for (int64_t n = 0; n < N; n++) steps[n] = int32_t(n * cut.ld);
+  s.x = block, s.steps = steps, s.rows = rows;
+  for_chunks(team, cut.output_chunks * cut.column_chunks, [&](int64_t chunk) {
+    const int64_t o = chunk / cut.column_chunks * UPDATE_OUTPUTS, c = chunk % cut.column_chunks * cut.columns;
+    const int64_t outputs = least(UPDATE_OUTPUTS, O - o);
+    s.columns = least(cut.columns, C - c);
+    for (int64_t n = 0; n < N; n++) copy_run(block + n * cut.ld, x.f32() + n * x.ld + c, s.columns);
+    if (N) pack_dy(dy.f32() + o, dy.ld, N, outputs, end, panels);
+    if (!N) zero_run(s.dw, MR * cut.columns);
+    for (int64_t i = 0; i < outputs; i += MR) {
+      s.dy = panels + i * N, s.outputs = least(MR, outputs - i);
+      update_strip(s, cut, N, (o + i) * C + c, C, optimiser);
+    }
+  });
+}
+
+static int64_t linear_dw_update_scratch(const Args& a, int threads, const Blocking& b) {
+  const int64_t N = a.t[0].shape[0];
+  return threads * update_bytes(cut_update(N, a.t[1].shape[1], a.t[0].shape[1], b), N, b);
+}
+
+static void linear_dw_sgd(const Args& a, Team& team) {
+  linear_dw_update(a.t[0], a.t[1], a.scratch, team, Sgd(a, a.t[2], a.t[3], a.t[4], a.t[5], a.t[6]));
+}
+
+static void linear_dw_adam(const Args& a, Team& team) {
+  linear_dw_update(a.t[0], a.t[1], a.scratch, team, Adam(a, a.t + 2, a.t + 7));
+}
