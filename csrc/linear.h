@@ -164,12 +164,6 @@ static void panel_rows(const float* w, int64_t C, const float* xp, int64_t outpu
 
 // ---- both
 
-static inline vf activated(vf v, int64_t activation) {
-  if (activation == RELU) return max(vf{}, v);
-  if (activation == TANH) return vtanh(v);
-  return activation == SIGMOID ? vsigmoid(v) : v;
-}
-
 static void finish_linear(const float* bias, int64_t activation, float* y, int64_t outputs) {
   if (!bias && activation == NONE) return;
   over_columns(outputs, [&](int64_t o, auto m) {
@@ -210,7 +204,6 @@ static void linear_rows(const Args& a, Team& team) {
     } else {
       dot_rows({w.f32() + o * C, x.f32(), C, x.ld, C, sums, LINEAR_OUTPUTS * WIDTH, false}, outputs, N, to, y.ld);
     }
-    for (int64_t i = 0; i < images; i++)
-      finish_linear(b ? b.f32() + o : nullptr, a.i[0], to + i * y.ld, outputs);
+    for (int64_t i = 0; i < images; i++) finish_linear(b ? b.f32() + o : nullptr, a.i[0], to + i * y.ld, outputs);
   });
 }

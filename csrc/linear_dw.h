@@ -42,7 +42,7 @@ static inline int64_t update_bytes(const UpdateCut& cut, int64_t N, const Blocki
   return round_up((update_floats(cut, N, b) + N) * 4, 64);
 }
 
-struct Strip {
+struct DwStrip {
   const float *x, *dy;   // x (image, column) ld apart; dy (image, MR)
   const int32_t* steps;  // where each image's row of x begins
   int64_t outputs, columns;
@@ -52,7 +52,7 @@ struct Strip {
 
 // Sums over images begin .. end - 1, in blocks of P, into `to`; `meanwhile` is told each group of columns.
 template <class F>
-static void sum_strip(const Strip& s, int64_t P, int64_t begin, int64_t end, float* to, F meanwhile) {
+static void sum_strip(const DwStrip& s, int64_t P, int64_t begin, int64_t end, float* to, F meanwhile) {
   Tile t{};
   t.lda = MR, t.gap = WIDTH, t.rows = s.rows;
   for (int64_t n = begin; n < end; n += P) {
@@ -65,12 +65,12 @@ static void sum_strip(const Strip& s, int64_t P, int64_t begin, int64_t end, flo
   }
 }
 
-static void add_strip(const Strip& s, int64_t ld) {
+static void add_strip(const DwStrip& s, int64_t ld) {
   for (int64_t i = 0; i < s.outputs * ld; i += WIDTH) store(s.dw + i, load(s.dw + i) + load(s.part + i));
 }
 
 template <class Optimiser>
-static void update_strip(const Strip& s, const UpdateCut& cut, int64_t N, int64_t at, int64_t C,
+static void update_strip(const DwStrip& s, const UpdateCut& cut, int64_t N, int64_t at, int64_t C,
                          const Optimiser& optimiser) {
   sum_strip(s, cut.sums.P, 0, least(cut.sums.pixels, N), s.dw, [&](int64_t c) {
     for (int64_t o = 0; o < s.outputs; o++) optimiser.fetch(at + o * C + c);
@@ -90,7 +90,7 @@ static void linear_dw_update(const Tensor& x, const Tensor& dy, char* scratch, T
   float* block = reinterpret_cast<float*>(scratch + team.thread * update_bytes(cut, N, BLOCKING));
   float* panels = block + N * cut.ld;
   int64_t rows[MR];
-  Strip s{};
+  DwStrip s{};
   s.dw = panels + N * round_up(UPDATE_OUTPUTS, MR) + ROW_SLACK, s.part = s.dw + MR * cut.columns;
   int32_t* steps = reinterpret_cast<int32_t*>(s.part + MR * cut.columns);
   for (int64_t o = 0; o < MR; o++) rows[o] = o * cut.columns;

@@ -86,3 +86,9 @@ static inline float log1(float x) {
   store(t, vlog(set1(x)));
   return t[0];
 }
+
+static inline vf activated(vf v, int64_t activation) {
+  if (activation == RELU) return max(vf{}, v);
+  if (activation == TANH) return vtanh(v);
+  return activation == SIGMOID ? vsigmoid(v) : v;
+}

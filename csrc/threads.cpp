@@ -16,17 +16,17 @@
 #endif
 
 namespace striate {
-namespace {
-
-constexpr int64_t SPIN_NS = 40'000;  // longer than a wake-up from parking, shorter than anyone would notice
-static const int64_t RUN_SPIN_NS = getenv("STRIATE_SPIN_US") ? atoi(getenv("STRIATE_SPIN_US")) * 1000 : 40'000;
-constexpr int64_t ASK_MS = 50;
 
 int64_t now_ns() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
 }
+
+namespace {
+
+constexpr int64_t SPIN_NS = 40'000;  // longer than a wake-up from parking, shorter than anyone would notice
+constexpr int64_t ASK_MS = 50;
 
 // A few ns a call where the coarse clock exists: it is read once a chunk.
 int64_t coarse_ms() {
@@ -249,12 +249,13 @@ void team_barrier(Team& team) {
   }
   const uint32_t phase = pool.phase.value.load(std::memory_order_relaxed);
   if (pool.arrived.fetch_add(1, std::memory_order_acq_rel) < team.threads - 1) {
-    pool.phase.wait(phase, pool.spin ? RUN_SPIN_NS : 0);
+    pool.phase.wait(phase, pool.spin ? SPIN_NS : 0);
     return;
   }
   pool.arrived.store(0, std::memory_order_relaxed);
   pool.next_chunk.store(0, std::memory_order_relaxed);
   pool.decided = pool.requested.load(std::memory_order_relaxed);
+  if (pool.timed) pool.met_ns = now_ns();
   pool.phase.ring();
 }
 

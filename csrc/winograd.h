@@ -78,8 +78,8 @@ static int64_t conv2d_winograd_scratch(const Args& a, int threads, const Blockin
 // Channels of one product: NR columns of 256 stay in L1 (512 of AVX2's would fill it: 15 % slower).
 static const int64_t PRODUCT_DEPTH = 256;
 
-// A product's operands: a[depth / 16][MR][16], b[depth][NR], m[MR][NR]. `next` is what comes after b, from L3 or memory:
-// PREFETCHED lines of it are asked for every 16 steps, so that a unit's groups together fetch it all in time.
+// A product's operands: a[depth / 16][MR][16], b[depth][NR], m[MR][NR]. `next` is what comes after b, from L3 or
+// memory: PREFETCHED lines of it are asked for every 16 steps, so that a unit's groups together fetch it all in time.
 struct Product {
   const float *a, *b, *next;
   int64_t depth;

@@ -50,11 +50,6 @@ static inline __attribute__((always_inline)) void output_row(const float* tmp, i
   for (int j = 0; j < M; j++) y[j] += bias;
 }
 
-static inline vf activated(vf v, int64_t activation) {
-  if (activation == RELU) return max(vf{}, v);
-  return activation == NONE ? v : activation == TANH ? vtanh(v) : vsigmoid(v);
-}
-
 // Stores a tile, or what exists of it.
 template <int M, int T, class Access>
 static void put_tile(const Epilogue& e, const OutputTile& t, ChannelSums* sums, Access m) {

@@ -78,5 +78,6 @@ def estimated_ns(call: Call) -> float:
 
 
 # The kernels that multiply; what else a definition is lowered to packs, pools or sums.
-PRODUCTS = frozenset({"conv2d_gemm", "conv2d_dx_gemm", "conv2d_dw", "conv2d_winograd", "conv2d_dw_winograd"})
+PRODUCTS = frozenset({"conv2d_gemm", "conv2d_gemm_pool", "conv2d_dx_gemm", "conv2d_dw", "conv2d_winograd",
+                      "conv2d_dw_winograd"})
 PACKING = frozenset({"pack_filters", "winograd_filters"})

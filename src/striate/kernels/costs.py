@@ -24,7 +24,8 @@ class Work:
     gathered: float = 0  # written by im2col, or by the transform of the input (dW: of both inputs)
     scattered: float = 0  # read by the transform of the output
     packed: float = 0  # filters packed or transformed within the run; dW: sums transformed back
-    weights: float = 0  # of packed filters read, again for every block of pixels
+    weights: float = 0  # of packed filters read from memory (dW: of sums written)
+    again: float = 0  # of those read from cache, for every other block of pixels
     moved: float = 0  # of the problem's own tensors, and of a pass behind the kernel
     calls: float = 1
 
@@ -32,27 +33,28 @@ class Work:
 # Family -> vector width -> ns for one unit of each kind of work, in the order of Work.
 NS: Mapping[str, Mapping[int, tuple[float, ...]]] = {
     "direct": {
-        16: (0.0055, 0.02, 0.0, 0.2, 0.02, 0.1, 2000),
-        8: (0.0105, 0.03, 0.0, 0.3, 0.03, 0.15, 2000),
-        4: (0.06, 0.06, 0.0, 0.5, 0.05, 0.2, 2000),
+        16: (0.0055, 0.02, 0.0, 0.2, 0.25, 0.02, 0.1, 2000),
+        8: (0.0105, 0.03, 0.0, 0.3, 0.3, 0.03, 0.15, 2000),
+        4: (0.06, 0.06, 0.0, 0.5, 0.35, 0.05, 0.2, 2000),
     },
     "winograd": {
-        16: (0.0062, 0.07, 0.06, 0.6, 0.02, 0.1, 4000),
-        8: (0.0120, 0.12, 0.10, 0.9, 0.04, 0.15, 4000),
-        4: (0.065, 0.40, 0.30, 2.0, 0.05, 0.2, 4000),
+        16: (0.0062, 0.07, 0.06, 0.6, 0.25, 0.02, 0.1, 4000),
+        8: (0.0120, 0.12, 0.10, 0.9, 0.3, 0.04, 0.15, 4000),
+        4: (0.065, 0.40, 0.30, 2.0, 0.35, 0.05, 0.2, 4000),
     },
     "direct_dw": {
-        16: (0.0065, 0.03, 0.0, 0.2, 0.02, 0.1, 2000),
-        8: (0.0120, 0.05, 0.0, 0.3, 0.03, 0.15, 2000),
-        4: (0.06, 0.08, 0.0, 0.5, 0.05, 0.2, 2000),
+        16: (0.0065, 0.03, 0.0, 0.2, 0.25, 0.02, 0.1, 2000),
+        8: (0.0120, 0.05, 0.0, 0.3, 0.3, 0.03, 0.15, 2000),
+        4: (0.06, 0.08, 0.0, 0.5, 0.35, 0.05, 0.2, 2000),
     },
     "winograd_dw": {
-        16: (0.0070, 0.08, 0.0, 0.5, 0.02, 0.1, 6000),
-        8: (0.0140, 0.14, 0.0, 0.6, 0.04, 0.15, 6000),
-        4: (0.07, 0.40, 0.0, 2.0, 0.05, 0.2, 6000),
+        16: (0.0070, 0.08, 0.0, 0.5, 0.25, 0.02, 0.1, 6000),
+        8: (0.0140, 0.14, 0.0, 0.6, 0.3, 0.04, 0.15, 6000),
+        4: (0.07, 0.40, 0.0, 2.0, 0.35, 0.05, 0.2, 6000),
     },
 }
-UNIT = 48  # tiles between two readings of the transformed filters
+UNIT = 48  # tiles between two readings of the transformed filters (winograd.h)
+LINE = 16  # channels of a tile are transformed in lines of so many
 
 
 def microseconds(p: Problem, target: Target, tile: int) -> float:
@@ -80,22 +82,24 @@ def _direct(p: Problem, target: Target) -> Work:
         multiplies=_whole(rows, target.mr) * p.groups * columns * depth,
         gathered=0 if in_place else rows * p.groups * depth,
         packed=filters if target.training else 0,
-        weights=filters * math.ceil(rows / target.mc),
+        weights=filters,
+        again=filters * (math.ceil(rows / target.mc) - 1),
         moved=_tensors(p) + (2 * p.n * p.o * math.prod(p.out) if p.epilogue == "max_pool" else 0),
     )
 
 
 def _winograd(p: Problem, target: Target, tile: int) -> Work:
     points = (tile + p.kernel[0] - 1) ** 2
-    tiles, columns = _tiles(p, tile), _whole(p.columns, target.nr)
+    tiles, columns, depth = _tiles(p, tile), _whole(p.columns, target.nr), _whole(p.depth, LINE)
     filters = points * p.depth * columns
     fused = p.epilogue != "max_pool" or tile % 2 == 0
     return Work(
         multiplies=_whole(tiles, target.mr) * points * p.depth * columns,
-        gathered=tiles * points * p.depth,
+        gathered=tiles * points * depth,
         scattered=tiles * points * columns,
         packed=filters if target.training else 0,
-        weights=filters * math.ceil(tiles / UNIT),
+        weights=filters,
+        again=filters * (math.ceil(tiles / UNIT) - 1),
         moved=_tensors(p) + (0 if fused else 2 * p.n * p.o * math.prod(p.out)),
     )
 
@@ -107,7 +111,8 @@ def _direct_dw(p: Problem, target: Target) -> Work:
     return Work(
         multiplies=rows * _whole(depth, target.mr) * columns,
         gathered=0 if taps == 1 and p.stride == (1, 1) else rows * depth * p.groups,
-        weights=depth * columns * math.ceil(rows / target.kc),
+        weights=depth * columns,
+        again=depth * columns * (math.ceil(rows / target.kc) - 1),
         moved=_tensors(p),
     )
 
@@ -120,7 +125,7 @@ def _winograd_dw(p: Problem, target: Target, tile: int) -> Work:
         multiplies=tiles * points * _whole(p.c, target.mr) * columns,
         gathered=tiles * points * (p.c + columns),
         packed=sums,
-        weights=sums * math.ceil(tiles / target.kc),
+        again=sums * (math.ceil(tiles / target.kc) - 1),
         moved=_tensors(p),
     )
 

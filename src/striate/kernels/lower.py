@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from striate.kernels import problem
-from striate.kernels.algorithms import Algorithm, chosen
+from striate.kernels.algorithms import Algorithm, across_images, chosen
 from striate.kernels.contract import HALVING, Shape
 
 Kernels = Any  # a kernel set; the contract test, not the type checker, holds its signatures
@@ -39,6 +39,10 @@ def conv2d_max_pool(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, paddin
     algorithm = chosen(wanted, k.target)
     if algorithm.pools(wanted):
         return _convolved(k, algorithm, x, w, b, None, activation=activation, pool=1, **at)[:2]
+    if not algorithm.tile and across_images(wanted):
+        wp = k.pack_filters(w, groups=1, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
+        return k.conv2d_gemm_pool(x, wp, b, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
+                                  dilation=dilation, activation=activation)
     return k.max_pool(_convolved(k, algorithm, x, w, b, None, activation=activation, **at)[0], **HALVING)
 
 
