@@ -75,6 +75,14 @@ def least_bytes(program_under):
     return int(int(re.search(r"at least (\d+) bytes", str(error.value))[1]) * 1.01)
 
 
+def assert_old_states_are_read(program):
+    """No call of the backward reads a state that an update has written already."""
+    written = set()
+    for call in program.plan.tape.calls:
+        assert call.section == "update" or not written.intersection(call.reads()), call.row.name
+        written.update(s for s in call.writes() if s.source is not None)
+
+
 # ---- a budget
 
 @pytest.mark.parametrize("name, parts", [
@@ -88,6 +96,7 @@ def test_a_budget_is_kept_and_changes_no_bit(name, parts, check, monkeypatch):
     monkeypatch.setenv("STRIATE_CHECK", check)
     again, same, small = trained(name, wanted)
     assert (again, same) == (losses, bits)
+    assert_old_states_are_read(small)
     assert second_calls(small) and small.fingerprint == program.fingerprint
     assert check == "1" or small.plan.peak_bytes <= wanted
     assert check == "1" or small.mapped_bytes == small.plan.peak_bytes
