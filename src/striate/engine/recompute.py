@@ -77,8 +77,7 @@ def recomputed(tape: Tape, dropped: Collection[Storage], fleeting: Collection[St
     roots = _roots(makers, lost)
     last = {s: number for number, call in enumerate(tape.calls) if call.section in LATE for s in call.reads()}
     brief = set(fleeting)
-    again: dict[Storage, Storage] = {}
-    calls: list[Call] = []
+    again, calls = dict[Storage, Storage](), list[Call]()
 
     def moved(b: Buffer | None) -> Buffer | None:
         return b and replace(b, storage=again.get(b.storage, b.storage))
