@@ -188,13 +188,6 @@ static void multiply_panel(Tile t, int64_t rows, NextRows& next) {
   }
 }
 
-static __attribute__((noinline)) vf tanh_or_sigmoid(vf v, int64_t activation) {
-  return activation == TANH ? vtanh(v) : vsigmoid(v);
-}
-static inline vf activated(vf v, int64_t activation) {
-  return activation == NONE ? v : activation == RELU ? max(vf{}, v) : tanh_or_sigmoid(v, activation);
-}
-
 // tanh or sigmoid of rows that have just been written and are still in L1.
 static void activate_rows(float* c, const int64_t* rows, int64_t count, int64_t cols, int64_t activation) {
   for (int64_t i = 0; i < count; i++)

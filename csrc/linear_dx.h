@@ -46,8 +46,7 @@ static void copy_panels(const float* w, int64_t ld, int64_t rows, int64_t column
 // The depth of one block: `rows` outputs, whose dy is at t.a.
 static void multiply_dx(Tile t, const float* panels, float* sums, int64_t N, int64_t columns, const int64_t* places,
                         Ahead ahead) {
-  const int64_t tiles = ceil_div(columns, NR) * ceil_div(N, MR);
-  const int64_t lines = ceil_div(ahead.pixels * ceil_div(ahead.outputs, 16), tiles);
+  const int64_t lines = ahead.share(ceil_div(columns, NR) * ceil_div(N, MR));
   const float* a = t.a;
   for (int64_t c = 0; c < columns; c += NR, panels += t.depth * NR)
     for (int64_t n = 0, images; n < N; n += images) {

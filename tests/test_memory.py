@@ -13,9 +13,12 @@ import striate as st
 from nets import Branches, Tiny
 from striate import nn, ops
 from striate.engine.pack import Wanted, crest, pack
+from striate.engine.program import alone
+from striate.engine.programs import Request
 from striate.engine.step import TrainingStep
 from striate.engine.tape import Storage
 from striate.kernels import native
+from striate.kernels.contract import Spec
 from striate.train import SGD, Adam
 
 
@@ -239,6 +242,8 @@ def test_resident_memory_grows_by_what_was_planned():
 import numpy as np
 import striate as st
 from striate import ops
+from striate.engine.program import alone
+from striate.engine.programs import Request
 from striate.engine.step import TrainingStep
 from striate.train import SGD
 
@@ -374,3 +379,20 @@ def test_gradients_touch_no_new_page_once_their_memory_came_back():
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     assert sum([faults() for _ in range(8)][3:]) < 10
+
+
+# ---- unasked
+
+def test_a_large_plan_computes_cheap_values_again_unasked(monkeypatch):
+    losses, bits, program = trained("resnet20")
+    assert not second_calls(program)
+    monkeypatch.setattr("striate.engine.place.LARGE", 1)
+    again, same, thrifty = trained("resnet20")
+    assert (again, same) == (losses, bits) and second_calls(thrifty)
+    assert thrifty.plan.peak_bytes < 0.95 * program.plan.peak_bytes
+
+
+@pytest.mark.parametrize("n, tiny", [(1, True), (256, False)])
+def test_a_tiny_run_is_done_by_one_thread(n, tiny):
+    program = st.create("lenet5").programs.get(Request(Spec((1, 28, 28))), n)
+    assert all(alone(program.plan.tape.calls)) == tiny

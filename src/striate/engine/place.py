@@ -15,13 +15,14 @@ import numpy as np
 from striate.engine.advance import advanced
 from striate.engine.join import joined
 from striate.engine.pack import ALIGN, Packed, Wanted, crest, pack, rounded
-from striate.engine.recompute import fitted
+from striate.engine.recompute import fitted, thrifty
 from striate.engine.sketch import Sketch
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State, table
 from striate.kernels.contract import ROWS
 
 PAGE = 4096
+LARGE = 1 << 30  # bytes of an arena from which on values are computed again that cost next to nothing
 GUARD = 256  # bytes between buffers under STRIATE_CHECK
 ARENA, CONSTANTS = 0, 1  # block numbers; states follow
 
@@ -88,6 +89,8 @@ def place(tape: Tape, scratch_bytes: ScratchBytes, check: bool = False, memory_b
         held = sum(s.nbytes for s in states) + constant_bytes
         tape = fitted(tape, partial(bench.sketch, tape), lambda t: bench.laid(t).packed().top, memory_budget, held)
     laid = bench.laid(tape)
+    if memory_budget is None and crest(laid.wanted) >= LARGE:
+        laid = bench.laid(thrifty(tape, partial(bench.sketch, tape)))
     if check:
         laid = bench.apart(_with_nan_fills(laid.tape))
     packed = laid.packed(GUARD if check else 0)

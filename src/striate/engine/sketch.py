@@ -41,6 +41,14 @@ class Sketch:
                        if c.section == "forward" and c.row.name != "callback" for s in step.writes}
         read_late = {s for step in self.steps if step.late for s in step.reads}
         self.transient = set(self.makers) - read_late - self.results
+        readers = [set(step.reads) for step in self.steps if step.late]
+        self.often = {s for s in self.makers if sum(s in reads for reads in readers) > 1}  # read late
+
+    def fleeting(self, dropped: Collection[Storage]) -> set[Storage]:
+        """Those of `dropped` that several calls read late, and whose second call reads nothing that is dropped."""
+        numbers = {self.numbers[s] for s in dropped}
+        return {s for s in dropped if self.numbers[s] in self.often
+                and not numbers.intersection(self.makers[self.numbers[s]].reads)}
 
     def _number(self, storage: Storage, fixed: Collection[Storage]) -> int:
         if storage not in self.numbers:
@@ -60,19 +68,22 @@ class Sketch:
                     pairs.append(pair)
         return _Step(reads, writes, tuple(pairs), rounded(scratch, ALIGN), call.section in LATE, ns)
 
-    def peak(self, dropped: Collection[Storage]) -> tuple[int, float]:
-        """(bytes, ns): the most that is alive at once, and what the second calls take."""
+    def peak(self, dropped: Collection[Storage], fleeting: Collection[Storage] = ()) -> tuple[int, float]:
+        """(bytes, ns): the most that is alive at once, and what the second calls take; see recomputed."""
+        brief = {self.numbers[s] for s in fleeting}
         lost = self.transient | {self.numbers[s] for s in dropped}
         sizes, again, ns = list(self.sizes), dict[int, int](), 0.0
         steps: list[_Step] = []
         for step in self.steps:
-            if step.late:
-                for s in step.reads:
-                    if s in lost and s not in again:
-                        ns += self._ensure(s, lost, again, sizes, steps)
-                if any(s in again for s in step.reads):
-                    step = _moved(step, step.writes, again)
-            steps.append(step)
+            if not step.late:
+                steps.append(step)
+                continue
+            for s in step.reads:
+                if s in lost and s not in again:
+                    ns += self._ensure(s, lost, again, sizes, steps)
+            steps.append(_moved(step, step.writes, again) if again.keys() & step.reads else step)
+            for s in brief.intersection(step.reads):
+                again.pop(s, None)
         return self._crest(steps, sizes), ns
 
     def _ensure(self, wanted: int, lost: Collection[int], again: dict[int, int], sizes: list[int],

@@ -72,19 +72,26 @@ def work(p: Problem, target: Target, tile: int) -> Work:
     return _winograd(p, target, tile) if tile else _direct(p, target)
 
 
+def across_images(p: Problem) -> bool:
+    """Whether the direct algorithm takes the rows of a tile from several images, and so can pool: csrc/across.h."""
+    taps = math.prod(p.kernel)
+    return p.groups == 1 and p.n >= 4 and taps > 1 and taps * p.depth <= 512 and p.columns <= 64
+
+
 def _direct(p: Problem, target: Target) -> Work:
-    rows, taps = p.n * math.prod(p.pixels), math.prod(p.kernel)
-    columns = _whole(p.columns // p.groups, target.nr)
+    rows, taps, across = p.n * math.prod(p.pixels), math.prod(p.kernel), across_images(p)
+    columns = _whole(p.columns // p.groups, target.width if across else target.nr)
     depth = taps * (p.depth // p.groups) / math.prod(p.stride if p.kind == "dx" else (1, 1))  # dX: by phases
     filters = taps * p.groups * (p.depth // p.groups) * columns
-    in_place = taps == 1 and p.stride == (1, 1)
+    in_place = across or (taps == 1 and p.stride == (1, 1))
+    apart = p.epilogue == "max_pool" and not across  # the pooling is a pass of its own
     return Work(
         multiplies=_whole(rows, target.mr) * p.groups * columns * depth,
         gathered=0 if in_place else rows * p.groups * depth,
         packed=filters if target.training else 0,
         weights=filters,
         again=filters * (math.ceil(rows / target.mc) - 1),
-        moved=_tensors(p) + (2 * p.n * p.o * math.prod(p.out) if p.epilogue == "max_pool" else 0),
+        moved=_tensors(p) + (2 * p.n * p.o * math.prod(p.out) if apart else 0),
     )
 
 
