@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 from striate.engine.advance import advanced
 from striate.engine.join import joined
 from striate.engine.pack import ALIGN, Packed, Wanted, crest, pack, rounded
-from striate.engine.recompute import fitted
+from striate.engine.recompute import fitted, thrifty
 from striate.engine.sketch import Sketch
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State, table
 from striate.kernels.contract import ROWS
 
 PAGE = 4096
+LARGE = 1 << 30  # bytes of an arena from which on values are computed again that cost next to nothing
 GUARD = 256  # bytes between buffers under STRIATE_CHECK
 ARENA, CONSTANTS = 0, 1  # block numbers; states follow
 
@@ -86,8 +86,10 @@ def place(tape: Tape, scratch_bytes: ScratchBytes, check: bool = False, memory_b
     bench = _Bench(scratch_bytes, set(places))
     if memory_budget is not None:
         held = sum(s.nbytes for s in states) + constant_bytes
-        tape = fitted(tape, partial(bench.sketch, tape), lambda t: bench.laid(t).packed().top, memory_budget, held)
+        tape = fitted(advanced(tape), bench.sketch, lambda t: bench.laid(t).packed().top, memory_budget, held)
     laid = bench.laid(tape)
+    if memory_budget is None and crest(laid.wanted) >= LARGE:
+        laid = bench.laid(thrifty(advanced(tape), bench.sketch))
     if check:
         laid = bench.apart(_with_nan_fills(laid.tape))
     packed = laid.packed(GUARD if check else 0)
@@ -131,7 +133,7 @@ class _Bench:
         return early if crest(early.wanted) < crest(late.wanted) else late
 
     def sketch(self, tape: Tape, ns: Callable[[Call], float]) -> Sketch:
-        return Sketch(advanced(tape), self._scratch, self.fixed, ns)
+        return Sketch(tape, self._scratch, self.fixed, ns)
 
     def apart(self, tape: Tape) -> _Laid:
         """`tape` with every storage alive from beginning to end."""

@@ -21,7 +21,7 @@ from striate.kernels.contract import DENSE
 from striate.kernels.native import DTYPES, encode
 from striate.ops.dispatch import check_targets
 
-TEAM_NS = 50_000  # a run below this is done by one thread sooner than another wakes up
+TEAM_NS = 100_000  # a run below this (about 60 us in truth) is done by one thread sooner than another wakes up
 CALL_NS = 3_000  # a call below this costs more to share than to do: a barrier is about 1 us
 
 Tensor = tuple[int, int, tuple[int, ...], int, int]  # block, offset, shape, ld, dtype code
@@ -132,8 +132,7 @@ class Program:
     def _bind(self) -> Any:
         plan = self.plan
         calls: list[tuple[Any, ...]] = []
-        alone = _alone(plan.tape.calls)
-        for call, (offset, nbytes), small in zip(plan.tape.calls, plan.scratch, alone, strict=True):
+        for call, (offset, nbytes), small in zip(plan.tape.calls, plan.scratch, alone(plan.tape.calls), strict=True):
             tensors = [self._tensor(name, b, call) for name, b in call.tensors()]
             if call.row.name == "callback":
                 calls.append(("callback", tensors, _checked_callback(call), len(call.inputs)))
@@ -178,7 +177,7 @@ class Program:
             assert (memory[offset : offset + nbytes] == 0xFF).all(), f"a kernel wrote outside its tensors at {offset}"
 
 
-def _alone(calls: list[Call]) -> list[bool]:
+def alone(calls: list[Call]) -> list[bool]:
     """Whether each call is too small to share among threads: the leader computes it while the others wait."""
     ns = [estimated_ns(c) for c in calls]
     tiny = sum(n for c, n in zip(calls, ns, strict=True) if c.section != "prelude") < TEAM_NS

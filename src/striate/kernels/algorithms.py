@@ -8,7 +8,6 @@ F(4, 3) 1.0e-6 at C = 512, F(4, 5) 2.1e-6, F(6, 3) 4.9e-6; F(4, 5) not in traini
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -59,12 +58,6 @@ def _tiles(p: Problem, target: Target) -> tuple[int, ...]:
     if target.precision == "fast":
         return usual + fast
     return tuple(t for t in usual if not target.training or (p.kind, p.kernel[0], t) != IN_INFERENCE_ONLY)
-
-
-def across_images(p: Problem) -> bool:
-    """Whether the direct algorithm takes the rows of a tile from several images, and so can pool: csrc/across.h."""
-    taps = math.prod(p.kernel)
-    return p.groups == 1 and p.n >= 4 and taps > 1 and taps * p.c <= 512 and p.o <= 64
 
 
 @lru_cache(maxsize=4096)

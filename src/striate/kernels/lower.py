@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from striate.kernels import problem
-from striate.kernels.algorithms import Algorithm, across_images, chosen
+from striate.kernels.algorithms import Algorithm, chosen
 from striate.kernels.contract import HALVING, Shape
+from striate.kernels.costs import across_images
 
 Kernels = Any  # a kernel set; the contract test, not the type checker, holds its signatures
 At = dict[str, Any]  # where the filters are laid: stride, padding, dilation, groups
