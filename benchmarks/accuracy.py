@@ -20,13 +20,12 @@ import torch
 
 from striate.graph import table
 from striate.kernels import native
+from striate.kernels.algorithms import TILES
 
 Array = np.ndarray[Any, Any]
 
 # images, channels in and out, size of the map, kernel
 LAYERS = [(1, 64, 64, 56, 3), (1, 256, 256, 28, 3), (1, 512, 512, 14, 3), (2, 64, 192, 27, 5), (8, 256, 256, 28, 3)]
-TILES = {3: (2, 3, 4), 5: (2, 4)}
-DW_TILES = {3: (2, 4), 5: (2,)}
 DIRECT, FAST = (5e-7, 5e-6), (3e-6, 5e-5)  # the most that rms and largest error may be
 HEADS = ("layer", "what", "algorithm", "rms", "largest", "torch rms", "torch largest", "within")
 
@@ -64,7 +63,7 @@ def torch_results(p: Problem, x: torch.Tensor, w: torch.Tensor, dy: torch.Tensor
 
 
 def algorithms(p: Problem, x: Array, w: Array, dy: Array) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-    """(what, algorithm, call) of everything striate can compute this layer with."""
+    """(what, algorithm, call) of everything that precision "default" may compute this layer with."""
     k, nr = native.kernels(), native.target(native.default_isa()).nr
     pad = p.kernel // 2
     at = dict(stride=(1, 1), padding=(pad,) * 4, dilation=(1, 1), groups=1)
@@ -76,12 +75,12 @@ def algorithms(p: Problem, x: Array, w: Array, dy: Array) -> Iterator[tuple[str,
     yield "dx", "direct", lambda: k.conv2d_dx_gemm(
         dy, k.pack_filters(w, for_dx=1, **packed), in_channels=p.c, size=(p.size, p.size), kernel=kernel, **at)
     yield "dw", "direct", lambda: k.conv2d_dw(x, dy, kernel=kernel, **at)
-    for tile in TILES[p.kernel]:
-        for what, image, columns, for_dx in (("forward", x, p.o, 0), ("dx", dy, p.c, 1)):
+    for what, image, columns, for_dx in (("forward", x, p.o, 0), ("dx", dy, p.c, 1)):
+        for tile in TILES[what, p.kernel][0]:
             yield what, f"F({tile}x{tile})", lambda tile=tile, image=image, columns=columns, for_dx=for_dx: (
                 k.conv2d_winograd(image, k.winograd_filters(w, tile=tile, for_dx=for_dx, nr=nr), None, None,
                                   out_channels=columns, kernel=p.kernel, tile=tile, padding=(pad,) * 4, **plain)[0])
-    for tile in DW_TILES[p.kernel]:
+    for tile in TILES["dw", p.kernel][0]:
         yield "dw", f"F({tile}x{tile})", lambda tile=tile: k.conv2d_dw_winograd(
             x, dy, kernel=p.kernel, tile=tile, padding=(pad,) * 4)
 

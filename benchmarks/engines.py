@@ -19,7 +19,9 @@ Array = np.ndarray[Any, Any]
 Run = Callable[[], Any]
 
 INFERENCE, TRAINING = "inference", "training"
+BUDGETED = "striate memory_budget"
 LR, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
+BUDGET = {"vgg16": 2000, "resnet50": 1700}  # MiB, half of what PyTorch takes at batch 32 in channels_last
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 WEIGHTS, MACS, NCNN = "weights.safetensors", "macs", "net.ncnn"
 
@@ -68,7 +70,8 @@ class Engine:
 
 # ---- striate
 
-def striate(job: Job) -> Run:
+def striate(job: Job, budget: dict[str, int] | None = None) -> Run:
+    """With a budget, network -> MiB that a training step may take."""
     import striate as st
     from striate import ops
     from striate.engine.step import TrainingStep
@@ -81,7 +84,8 @@ def striate(job: Job) -> Run:
     x, targets = job.images(), job.targets()
     if job.mode == INFERENCE:
         return lambda: net(x)
-    step = TrainingStep(net.programs, ops.cross_entropy, st.SGD(LR, momentum=MOMENTUM, weight_decay=DECAY))
+    sgd = st.SGD(LR, momentum=MOMENTUM, weight_decay=DECAY)
+    step = TrainingStep(net.programs, ops.cross_entropy, sgd, memory_budget=budget and budget[job.network] << 20)
     count = iter(range(1, 1 << 62))
     return lambda: step(x, targets, lr=LR, step=next(count))["loss"]
 
@@ -218,6 +222,8 @@ def ncnn(job: Job) -> Run:
 
 ENGINES = {e.name: e for e in (
     Engine("striate", ("striate",), ("striate.models", "striate.train"), striate, trains=True),
+    Engine(BUDGETED, ("striate",), ("striate.models", "striate.train"), lambda job: striate(job, BUDGET),
+           trains=True),
     Engine("onnxruntime", ("onnxruntime", "onnx", "torch"), ("onnxruntime",), onnxruntime, converted=True),
     Engine("openvino", ("openvino", "onnx", "torch"), ("openvino",), openvino, converted=True),
     Engine("MNN", ("MNN", "onnx", "torch"), ("MNN",), mnn, converted=True),

@@ -15,99 +15,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import machine
-import numpy as np
-from engines import ENGINES, INFERENCE, MACS, NCNN, TRAINING, WEIGHTS, Job
+from engines import BUDGETED, ENGINES, INFERENCE, NCNN, TRAINING, WEIGHTS, Job
+from results import Results
+from turns import OURS, Failed, Measured, measure
 
 from striate.models import find
 
 HERE = Path(__file__).parent
-OURS = "striate"
 PLAN = {  # network -> batches, largest first
     INFERENCE: {"vgg16": (4, 1), "resnet50": (8, 1), "resnet20": (128,), "alexnet": (16,), "lenet5": (256,)},
     TRAINING: {"vgg16": (4, 32), "resnet50": (8, 32), "resnet20": (128,), "alexnet": (16,), "lenet5": (128,)},
 }
 QUICK = {INFERENCE: {"lenet5": (256,), "resnet20": (128,)}, TRAINING: {"lenet5": (128,), "resnet20": (128,)}}
-# A training step of this batch is there for its peak memory: few rounds of the two engines that are compared by it.
+# A training step of this batch is there for its peak memory: few rounds of the engines that are compared by it.
 MEMORY_NETWORKS, MEMORY_BATCH, MEMORY_ROUNDS = ("vgg16", "resnet50"), 32, 3
-MEMORY_ENGINES = (OURS, "torch channels_last")
-TOLERANCE = 1e-3  # of the largest logit, and of the first loss where there is no dropout
-DROPOUT = ("vgg16", "alexnet")  # their first losses depend on the masks: they must be within a factor of 2
-PAUSE = 0.02  # s between turns: threads of the last engine stop spinning
-START_LIMIT = 600  # s
-
-
-class Failed(Exception):
-    """The run cannot give what was asked for; the text says why."""
-
-
-@dataclass
-class Measured:
-    """What one engine did for one job: the times of each round's calls in ms."""
-
-    engine: str
-    rounds: list[list[float]] = field(default_factory=list)
-    peak_mib: float = 0.0
-
-    @property
-    def medians(self) -> list[float]:
-        return [statistics.median(times) for times in self.rounds]
-
-    @property
-    def median_ms(self) -> float:
-        return statistics.median(self.medians)
-
-    @property
-    def min_ms(self) -> float:
-        return min(min(times) for times in self.rounds)
-
-    def ratios(self, ours: Measured) -> list[float]:
-        """Round by round, this engine's time over ours."""
-        return [theirs / mine for theirs, mine in zip(self.medians, ours.medians, strict=True)]
-
-
-class Child:
-    """An engine in its process."""
-
-    def __init__(self, engine: str, job: Job) -> None:
-        self.engine = engine
-        self.pipe, theirs = multiprocessing.Pipe()
-        command = [sys.executable, str(HERE / "child.py"), str(theirs.fileno()), engine, json.dumps(asdict(job))]
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL)
-        theirs.close()
-
-    def receive(self, limit: float) -> Any:
-        """What the engine answers. Raises: Failed, with its last words."""
-        try:
-            if not self.pipe.poll(limit):
-                raise Failed(f"peers: {self.engine} gave no answer within {limit:.0f} s")
-            kind, value = self.pipe.recv()
-        except (EOFError, ConnectionError):
-            raise Failed(f"peers: {self.engine} ended with status {self.process.wait()}") from None
-        if kind == "failed":
-            raise Failed(f"peers: {self.engine} failed: {value.strip().splitlines()[-1]}\n{value}")
-        return value
-
-    def ask(self, *message: Any) -> Any:
-        self.pipe.send(message)
-        return self.receive(START_LIMIT)
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
+MEMORY_ENGINES = (OURS, BUDGETED, "torch channels_last")
 
 
 # ---- before anything is timed
@@ -140,44 +71,7 @@ def prepare(job: Job, engines: Sequence[str]) -> None:
                          f"{(done.stdout + done.stderr)[-2000:]}")
 
 
-def compare(job: Job, results: dict[str, Any]) -> None:
-    """Raises: Failed if an engine computes something else than striate."""
-    ours = np.asarray(results[OURS])
-    for engine, result in results.items():
-        theirs, scale = np.asarray(result), float(np.abs(ours).max())
-        if job.mode == TRAINING and job.network in DROPOUT:
-            equal = bool(0.5 < theirs / ours < 2.0)
-        else:
-            equal = theirs.shape == ours.shape and float(np.abs(theirs - ours).max()) <= TOLERANCE * scale
-        if not equal:
-            raise Failed(f"peers: {engine} and {OURS} must agree on {job.network}'s {job.mode}, got "
-                         f"{theirs.ravel()[:4]} and {ours.ravel()[:4]}")
-
-
 # ---- the run
-
-def measure(job: Job, engines: Sequence[str], rounds: int, seconds: float) -> list[Measured]:
-    """The engines in turns; the order moves on by one each round."""
-    children: dict[str, Child] = {}
-    found = {engine: Measured(engine) for engine in engines}
-    try:
-        results = {}
-        for engine in engines:
-            children[engine] = Child(engine, job)
-            results[engine] = children[engine].receive(START_LIMIT)
-        compare(job, results)
-        for number in range(rounds):
-            for i in range(len(engines)):
-                engine = engines[(i + number) % len(engines)]
-                time.sleep(PAUSE)
-                found[engine].rounds.append(children[engine].ask("turn", seconds))
-        for engine in engines:
-            found[engine].peak_mib = children[engine].ask("memory")
-    finally:
-        for child in children.values():
-            child.stop()
-    return list(found.values())
-
 
 def for_memory(job: Job) -> bool:
     """Whether the job is one of those that measure memory."""
@@ -187,7 +81,7 @@ def for_memory(job: Job) -> bool:
 def engines_of(job: Job, asked: Sequence[str]) -> list[str]:
     """Those of `asked` that do the job."""
     able = [e for e in asked if job.mode == INFERENCE or ENGINES[e].trains]
-    return [e for e in able if e in MEMORY_ENGINES] if for_memory(job) else able
+    return [e for e in able if e in MEMORY_ENGINES] if for_memory(job) else [e for e in able if e != BUDGETED]
 
 
 def jobs(args: argparse.Namespace, folder: str) -> list[Job]:
@@ -196,7 +90,8 @@ def jobs(args: argparse.Namespace, folder: str) -> list[Job]:
     for name in args.networks:
         entry = find(name)
         for mode in args.modes:
-            batches = args.batches or (QUICK if args.quick else PLAN)[mode].get(name, ())
+            few = QUICK[mode].get(name) or PLAN[mode][name][:1]
+            batches = args.batches or (few if args.quick else PLAN[mode][name])
             found += [Job(name, n, mode, f"{folder}/{name}", entry.input_shape, entry.classes, machine.THREADS)
                       for n in batches]
     return found
@@ -207,46 +102,6 @@ def run(job: Job, args: argparse.Namespace) -> list[Measured]:
     engines = engines_of(job, args.engines)
     prepare(job, engines)
     return measure(job, engines, min(args.rounds, MEMORY_ROUNDS) if for_memory(job) else args.rounds, args.seconds)
-
-
-def macs_of(job: Job) -> int:
-    """Multiply-accumulates of one call; a training step counts three times a forward pass."""
-    passes = 3 if job.mode == TRAINING else 1
-    return passes * job.batch * int(Path(job.file(MACS)).read_text())
-
-
-# ---- what is told
-
-HEADS = ("engine", "median ms", "rounds", "fastest ms", "x striate", "rounds", "GFLOP/s", "peak MiB")
-
-
-def cells(job: Job, found: Sequence[Measured]) -> list[tuple[str, ...]]:
-    """The rows of a job's table, fastest first."""
-    macs = macs_of(job)
-    ours = next(m for m in found if m.engine == OURS)
-    rows = []
-    for m in sorted(found, key=lambda m: m.median_ms):
-        ratios = m.ratios(ours)
-        rows.append((
-            m.engine, f"{m.median_ms:.2f}", f"{min(m.medians):.2f} to {max(m.medians):.2f}", f"{m.min_ms:.2f}",
-            f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}",
-            f"{2e-6 * macs / m.median_ms:.0f}", f"{m.peak_mib:.0f}",
-        ))
-    return rows
-
-
-def rows_of(job: Job, found: Sequence[Measured]) -> list[dict[str, Any]]:
-    """The rows --json writes: one an engine, and the ratio against the fastest peer of the whole run."""
-    head = dict(network=job.network, batch=job.batch, mode=job.mode)
-    rows: list[dict[str, Any]] = [
-        head | dict(engine=m.engine, median_ms=m.median_ms, min_ms=m.min_ms, peak_mib=m.peak_mib) for m in found
-    ]
-    peers = [m for m in found if m.engine != OURS]
-    if peers:
-        best = min(peers, key=lambda m: m.median_ms)
-        ours = next(m for m in found if m.engine == OURS)
-        rows.append(head | dict(ratio=statistics.median(best.ratios(ours)), against=best.engine))
-    return rows
 
 
 def arguments() -> argparse.Namespace:
@@ -289,15 +144,11 @@ def main() -> int:
 
 def whole(args: argparse.Namespace) -> None:
     """All jobs, printed as they are done, then written."""
-    from results import Results
-
     machine.heading("Networks beside their peers, interleaved, one process an engine")
-    results = Results(HEADS)
+    results = Results()
     with tempfile.TemporaryDirectory(prefix="striate-peers-") as folder:
         for job in jobs(args, args.cache or folder):
-            found = run(job, args)
-            results.add(job, cells(job, found), rows_of(job, found), {m.engine: m.ratios(
-                next(o for o in found if o.engine == OURS)) for m in found})
+            results.add(job, run(job, args))
             print(results.tables[-1], flush=True)
             if args.json:
                 Path(args.json).write_text(json.dumps(results.rows, indent=1))

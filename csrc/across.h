@@ -39,26 +39,41 @@ static AcrossCut cut_across(int64_t N, int64_t OH, int64_t columns, const Blocki
   return {groups, clamp(ceil_div(WANTED_CHUNKS, most(groups, 1)), 1, OH)};
 }
 
-// One output line of `count` images, whose parts of the tensors begin at x, t.c and t.r.
-static void across_line(const Job& job, const float* x, int64_t oh, int64_t count, Tile t) {
-  const Map& m = job.in;
+// The taps that reach one output line: how many rows of the kernel, the first of them in x, of image 0, and in a panel.
+struct AcrossLine {
+  const float *x, *b;
+  int64_t rows;
+};
+
+static inline AcrossLine across_line(const Map& m, const float* x, const float* b, int64_t oh) {
   const int64_t ih = oh * m.sh - m.top;
   const Reach down(ih, m.KH, m.dh, m.H);
-  const float* b = t.b + down.begin * m.KW * m.C * NR;
-  x += (ih + down.begin * m.dh) * m.W * m.ld;
-  const int64_t line = (job.y0 + oh * job.gh) * job.YW + job.x0;
-  float* y = t.c + line * job.ld;
-  const float* r = t.r ? t.r + line * job.r_ld : nullptr;
-  t.runs = down.end - down.begin, t.run_a = m.dh * m.W * m.ld, t.run_b = m.KW * m.C * NR;
-  for (int64_t ow = 0; ow < m.OW; ow++) {
-    const int64_t iw = ow * m.sw - m.left;
-    const Reach across(iw, m.KW, 1, m.W);
-    t.a = x + (iw + across.begin) * m.ld, t.b = b + across.begin * m.C * NR;
-    t.c = y + ow * job.gw * job.ld, t.r = r ? r + ow * job.gw * job.r_ld : nullptr;
-    t.depth = (across.end - across.begin) * m.C;
+  return {x + (ih + down.begin * m.dh) * m.W * m.ld, b + down.begin * m.KW * m.C * NR, down.end - down.begin};
+}
+
+// One output pixel of `count` images, where the taps of a row do not adjoin: a row of the kernel at a time.
+static void across_rows(const Map& m, const AcrossLine& line, int64_t ow, const float* bias, int64_t count, Tile t) {
+  const int64_t iw = ow * m.sw - m.left, rows = most(line.rows, 1);
+  const Reach across(iw, m.KW, m.dw, m.W);
+  const bool relu = t.relu;
+  t.depth = m.C, t.run_a = m.dw * m.ld, t.run_b = m.C * NR, t.runs = line.rows ? across.end - across.begin : 0;
+  t.a = line.x + (iw + across.begin * m.dw) * m.ld, t.b = line.b + across.begin * t.run_b;
+  for (int64_t r = 0; r < rows; r++, t.a += m.dh * m.W * m.ld, t.b += m.KW * m.C * NR) {
+    t.add = r > 0, t.bias = r + 1 == rows ? bias : nullptr, t.relu = relu && r + 1 == rows;
     multiply<ROW_MAJOR>(count, t);
-    if (job.activation > RELU) activate_rows(t.c, t.rows, count, t.cols, job.activation);
   }
+}
+
+// One output pixel of `count` images, at t.c.
+static inline void across_pixel(const Map& m, const AcrossLine& line, int64_t ow, const float* bias, int64_t count,
+                                Tile& t) {
+  if (!taps_adjoin(m)) return across_rows(m, line, ow, bias, count, t);
+  const int64_t iw = ow * m.sw - m.left;
+  const Reach across(iw, m.KW, 1, m.W);
+  t.a = line.x + (iw + across.begin) * m.ld, t.b = line.b + across.begin * m.C * NR;
+  t.runs = line.rows, t.run_a = m.dh * m.W * m.ld, t.run_b = m.KW * m.C * NR;
+  t.depth = (across.end - across.begin) * m.C, t.bias = bias;
+  multiply<ROW_MAJOR>(count, t);
 }
 
 // The lines of `count` images that a chunk has written, an image's behind one another.
@@ -79,10 +94,18 @@ static void across_chunk(const Job& job, const AcrossCut& cut, int64_t chunk) {
   Tile t{};
   t.lda = m.H * m.W * m.ld, t.ldb = NR, t.rows = rows, t.r_rows = r_rows, t.relu = job.activation == RELU;
   for (int64_t column = 0; column < job.columns; column += NR) {
-    t.b = job.wp + column / NR * job.panel, t.cols = least(job.columns - column, NR);
-    t.c = job.y + n * image * job.ld + column, t.r = job.r ? job.r + n * image * job.r_ld + column : nullptr;
-    t.bias = job.bias ? job.bias + column : nullptr;
-    for (int64_t oh = begin; oh < end; oh++) across_line(job, m.x + n * m.H * m.W * m.ld, oh, count, t);
-    if (job.moments) across_moments(job, chunk, t.c, count, begin, end - begin, column, t.cols);
+    const float *b = job.wp + column / NR * job.panel, *bias = job.bias ? job.bias + column : nullptr;
+    float* y = job.y + n * image * job.ld + column;
+    t.cols = least(job.columns - column, NR);
+    for (int64_t oh = begin; oh < end; oh++) {
+      const AcrossLine line = across_line(m, m.x + n * m.H * m.W * m.ld, b, oh);
+      int64_t pixel = (job.y0 + oh * job.gh) * job.YW + job.x0;
+      for (int64_t ow = 0; ow < m.OW; ow++, pixel += job.gw) {
+        t.c = y + pixel * job.ld, t.r = job.r ? job.r + (n * image + pixel) * job.r_ld + column : nullptr;
+        across_pixel(m, line, ow, bias, count, t);
+        if (job.activation > RELU) activate_rows(t.c, t.rows, count, t.cols, job.activation);
+      }
+    }
+    if (job.moments) across_moments(job, chunk, y, count, begin, end - begin, column, t.cols);
   }
 }

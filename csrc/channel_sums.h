@@ -1,19 +1,17 @@
 // Sums over all pixels of a channel: the reduction behind channel_sum, batch norm's statistics and its gradients.
 //
-//            columns (channels, narrow ones repeated: grid.h)
-//          +-----------+-----------+
-//   run 0  |   chunk   |   chunk   |   A chunk goes through its rows in blocks of 128, four rows at a time: float32
-//          +-----------+-----------+   sums of a block stay in L1 and are then added to the chunk's float64 sums. The
-//   run 1  |   chunk   |   chunk   |   runs are joined in order, channels shared out among the threads.
-//          +-----------+-----------+
+// A chunk is a run of rows (narrow channels repeated: grid.h). It goes through them in blocks of 128: float32 sums of a
+// block stay in L1 and are then added to the run's float64 sums. The runs are joined in order, channels shared out
+// among the threads.
 //
-// Memory is read once, from left to right. Bound by its bandwidth: 130 GB/s from L3 and 35 from memory for two threads
-// of a Zen 3 EPYC.
+// Memory is read once and in its own order: strips of 512 of 1024 columns, or four rows of 256 side by side, reach two
+// thirds of its bandwidth. Bound by that: 130 GB/s from L3 and 35 from memory for two threads of a Zen 3 EPYC.
 #pragma once
 #include "grid.h"
 #include "lanes.h"
 
 static const int64_t BLOCK_ROWS = 128;  // a float64 addition for each column ends a block: 3 % of its time
+static const int64_t STRIP = 2048;      // columns of a block: two sums of each take half of L1
 static const int64_t JOINED = 64;       // channels joined in one chunk
 
 // What one element adds to each of K sums.
@@ -23,11 +21,11 @@ struct Terms {
 };
 
 // sums[k][c] += at(row, c).of[k] over `rows` rows; `at` reads through the memory access it is given. Lanes behind the
-// last column hold anything.
+// last column hold anything. Short rows go four at a time: one would wait for the sums it has just stored.
 template <int K, class F>
 static inline void sum_columns(float (*sums)[STRIP], int64_t n, int64_t rows, F at) {
   int64_t r = 0;
-  for (; r + 4 <= rows; r += 4)
+  for (; r + 4 <= rows && n <= 128; r += 4)
     over_columns(n, [&](int64_t c, auto m) {
       const Terms<K> a = at(r, c, m), b = at(r + 1, c, m), d = at(r + 2, c, m), e = at(r + 3, c, m);
       for (int k = 0; k < K; k++) store(sums[k] + c, load(sums[k] + c) + ((a.of[k] + b.of[k]) + (d.of[k] + e.of[k])));
@@ -45,31 +43,27 @@ static inline void clear_sums(float (*sums)[STRIP], int64_t n) {
     for (int64_t c = 0; c < n; c++) sums[k][c] = 0.0f;
 }
 
-// The columns and rows of one chunk.
-struct RowBlock {
-  int64_t run, begin, end;  // rows
-  int64_t c0, c1;           // columns
+struct Run {
+  int64_t begin, end;  // rows
 };
-static inline RowBlock block_of(const Channels& g, int64_t chunk) {
-  const int64_t run = chunk / g.strips, strip = chunk % g.strips;
-  return {run, share_begin(g.rows, run, g.runs), share_begin(g.rows, run + 1, g.runs), strip * STRIP,
-          strip + 1 == g.strips ? g.cols : (strip + 1) * STRIP};
+static inline Run run_of(const Channels& g, int64_t run) {
+  return {share_begin(g.rows, run, g.runs), share_begin(g.rows, run + 1, g.runs)};
 }
-// Rows of the block that reach column c: only the last row of a tensor may be shorter.
-static inline int64_t rows_at(const Channels& g, const RowBlock& b, int64_t c) {
-  return b.end == g.rows && b.end > b.begin && c >= g.last ? b.end - 1 : b.end;
+// Rows of a run that reach column c: only the last row of a tensor may be shorter.
+static inline int64_t rows_at(const Channels& g, const Run& run, int64_t c) {
+  return run.end - run.begin - (run.end == g.rows && run.end > run.begin && c >= g.last ? 1 : 0);
 }
 
-// f(first row, number of rows, first column, end of columns) over pieces of a block that are whole, at most BLOCK_ROWS
-// high and STRIP wide.
+// f(first row, number of rows, first column, end of columns) over pieces of a run without gaps, at most BLOCK_ROWS high
+// and STRIP wide.
 template <class F>
-static inline void over_pieces(const Channels& g, const RowBlock& b, F f) {
-  const int64_t whole = rows_at(g, b, g.cols - 1);
-  for (int64_t row = b.begin; row < b.end; row += row < whole ? lesser(BLOCK_ROWS, whole - row) : 1)
-    for (int64_t c = b.c0; c < b.c1; c += STRIP) {
-      const int64_t c1 = lesser(lesser(b.c1, c + STRIP), row < whole ? g.cols : g.last);
-      if (c < c1) f(row, row < whole ? lesser(BLOCK_ROWS, whole - row) : 1, c, c1);
-    }
+static inline void over_pieces(const Channels& g, const Run& run, F f) {
+  const int64_t whole = run.begin + rows_at(g, run, g.cols - 1);
+  for (int64_t row = run.begin; row < run.end;) {
+    const int64_t rows = row < whole ? lesser(BLOCK_ROWS, whole - row) : 1, cols = row < whole ? g.cols : g.last;
+    for (int64_t c = 0; c < cols; c += STRIP) f(row, rows, c, lesser(cols, c + STRIP));
+    row += rows;
+  }
 }
 
 // ---- K sums a channel
@@ -82,12 +76,10 @@ static inline double* run_sums(char* scratch, const Channels& g, int64_t run) {
 // finish(c, sums[K]) for each channel with the sums over all pixels of at(row, c, m).
 template <int K, class F, class G>
 static inline void sum_channels(Team& team, char* scratch, const Channels& g, F at, G finish) {
-  for_chunks(team, g.runs * g.strips, [&](int64_t chunk) {
-    const RowBlock b = block_of(g, chunk);
-    double* own = run_sums<K>(scratch, g, b.run);
-    for (int k = 0; k < K; k++)
-      for (int64_t c = b.c0; c < b.c1; c++) own[k * g.cols + c] = 0.0;
-    over_pieces(g, b, [&](int64_t row, int64_t rows, int64_t c0, int64_t c1) {
+  for_chunks(team, g.runs, [&](int64_t run) {
+    double* own = run_sums<K>(scratch, g, run);
+    for (int64_t i = 0; i < K * g.cols; i++) own[i] = 0.0;
+    over_pieces(g, run_of(g, run), [&](int64_t row, int64_t rows, int64_t c0, int64_t c1) {
       alignas(64) float sums[K][STRIP];
       clear_sums<K>(sums, c1 - c0);
       sum_columns<K>(sums, c1 - c0, rows, [&](int64_t r, int64_t c, auto m) { return at(row + r, c0 + c, m); });

@@ -74,7 +74,7 @@ struct Job {
   const float* r;  // added to y before the activation, or nullptr; r_ld floats a pixel
   int64_t r_ld;
   ConvMoments moments;  // of y; forward only, where the rows of a block adjoin
-  int64_t channel;  // of y, that columns begin with
+  int64_t channel;      // of y, that columns begin with
 };
 
 static inline bool in_place(const Map& m) {

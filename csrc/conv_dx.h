@@ -3,7 +3,7 @@
 #pragma once
 // clang-format off: each needs those before it.
 #include "across.h"
-#include "depthwise.h"
+#include "narrow_groups.h"
 // clang-format on
 
 // Rows (or columns) of dx that share their residue u = i + pad modulo the stride, from row `first` on, as a stride-1
@@ -52,6 +52,7 @@ struct Gradient {
     return j;
   }
   int64_t phases() const { return down * across; }
+  bool narrow(const Blocking& b) const { return has_narrow_groups(G, OG * G, C * G, b.width); }
 };
 
 // The phases differ by a row and a tap at most; they are cut as the largest is.
@@ -61,26 +62,27 @@ static Cut gradient_cut(const Gradient& g, const Blocking& b) {
   return cut_product(g.G * g.phases(), M, g.C, depth, g.KH * g.KW > 1, b);
 }
 
-static void depthwise_dx(const Gradient& g, char* scratch, Team& team) {
+static void groups_dx(const Gradient& g, char* scratch, Team& team) {
   float* w = reinterpret_cast<float*>(scratch);
-  spread_weights(g.a.t[1].f32(), g.KH * g.KW, g.G, w, team);
-  const int64_t lines = g.a.t[0].shape[0] * ceil_div(g.H, g.sh);
+  const int64_t C = g.C * g.G, lines = g.a.t[0].shape[0] * ceil_div(g.H, g.sh);
+  const GroupLine compute_line = group_line_of(g.OG);
+  spread_weights(g.a.t[1].f32(), g.KH * g.KW * g.OG, C, g.C, w, team);
   for_chunks(team, g.phases() * lines, [&](int64_t chunk) {
     const Job job = g.job(chunk / lines);
     const int64_t place = (job.wp - g.a.t[1].f32()) / NR, line = chunk % lines;
-    if (line < job.in.N * job.in.OH) depthwise_line(job, w + place * g.G, g.G, line);
+    if (line < job.in.N * job.in.OH) compute_line(job, w + place * C, C, line);
   });
 }
 
 static int64_t conv2d_dx_gemm_scratch(const Args& a, int threads, const Blocking& b) {
   const Gradient g(a);
-  if (is_depthwise(g.G, g.C * g.G, g.OG * g.G)) return depthwise_bytes(g.G, g.KH * g.KW);
+  if (g.narrow(b)) return narrow_groups_bytes(g.C * g.G, g.KH * g.KW * g.OG);
   return threads * block_bytes(gradient_cut(g, b));
 }
 
 static void conv2d_dx_gemm(const Args& a, Team& team) {
   const Gradient g(a);
-  if (is_depthwise(g.G, g.C * g.G, g.OG * g.G)) return depthwise_dx(g, a.scratch, team);
+  if (g.narrow(BLOCKING)) return groups_dx(g, a.scratch, team);
   // The taps of a phase are dilation / gcd(dilation, stride) apart in dy.
   const bool adjoin = g.G == 1 && g.a.t[0].ld == g.OG && g.sw % g.dw == 0;
   if (adjoin && few_columns(g.a.t[0].shape[0], g.KH * g.KW, g.OG, g.C)) {

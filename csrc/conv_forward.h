@@ -1,9 +1,9 @@
-// Forward convolution: the loop of conv.h, or where it suits better those of across.h and depthwise.h. The residual and
-// the moments of y are taken along.
+// Forward convolution: the loop of conv.h, or where it suits better those of across.h and narrow_groups.h. The residual
+// and the moments of y are taken along.
 #pragma once
 // clang-format off: each needs those before it.
 #include "across.h"
-#include "depthwise.h"
+#include "narrow_groups.h"
 // clang-format on
 
 static Map forward_map(const Tensor& x, const Tensor& y, const int64_t* kernel,
@@ -22,7 +22,7 @@ struct Forward {
       : a(args), O(a.i[0]), G(a.i[11]), C(a.t[0].shape[1] / G), taps(a.i[1] * a.i[2]),
         in(forward_map(a.t[0], a.t[4], a.i + 1, C)) {}
   int64_t pixels() const { return in.N * in.OH * in.OW; }
-  bool depthwise() const { return is_depthwise(G, C * G, O); }
+  bool narrow(const Blocking& b) const { return has_narrow_groups(G, C * G, O, b.width); }
   bool few() const { return G == 1 && few_columns(in.N, taps, C, O); }
   bool across() const { return few() && taps_adjoin(in); }
   Cut cut(const Blocking& b) const { return cut_product(G, pixels(), O / G, taps * C, !in_place(in), b); }
@@ -30,10 +30,10 @@ struct Forward {
   // Scratch: the threads' own, then the moments of chunks. By the shapes alone: x has no pitch yet when the planner
   // asks.
   int64_t work_bytes(int threads, const Blocking& b) const {
-    return depthwise() ? depthwise_bytes(G, taps) : threads * block_bytes(cut(b));
+    return narrow(b) ? narrow_groups_bytes(O, taps * C) : threads * block_bytes(cut(b));
   }
   int64_t chunks_at_most(const Blocking& b) const {
-    return depthwise() ? line_chunks(in.N * in.OH) : most(cut(b).row_chunks, few() ? cut_lines(b).chunks() : 0);
+    return narrow(b) ? line_chunks(in.N * in.OH) : most(cut(b).row_chunks, few() ? cut_lines(b).chunks() : 0);
   }
 
   Job job(const ConvMoments& moments) const {
@@ -79,7 +79,7 @@ static void conv2d_gemm(const Args& a, Team& team) {
   const Forward f(a);
   char* behind = a.scratch + f.work_bytes(team.threads, BLOCKING);
   const Job job = f.job({reinterpret_cast<double*>(behind), a.i[13] ? f.O : 0});
-  if (f.depthwise()) depthwise(job, f.G, a.scratch, a.t + 5, team);
+  if (f.narrow(BLOCKING)) multiply_groups(job, f.O, a.scratch, a.t + 5, team);
   else if (f.across()) multiply_lines(f, job, team);
   else multiply_blocks(f, job, team);
 }

@@ -195,6 +195,6 @@ static void activate_rows(float* c, const int64_t* rows, int64_t count, int64_t 
       const int64_t n = least(cols - j, WIDTH);
       float* p = c + rows[i] + j;
       const vf v = load_part(p, n);
-      store_part(p, activation == TANH ? vtanh(v) : vsigmoid(v), n);
+      store_part(p, activated(v, activation), n);
     }
 }

@@ -56,17 +56,15 @@ static inline int64_t columns_of(int64_t C, int64_t width) { return C * repeat_o
 struct Channels {
   int64_t C, pixels, repeat, cols;  // cols = C * repeat
   int64_t rows, last;               // rows of cols floats, the last one of `last`
-  int64_t runs, strips;             // a reduction's chunks: runs of rows times strips of columns
+  int64_t runs;                     // a reduction's chunks
   bool flat;
   int64_t length(int64_t row) const { return row + 1 == rows ? last : cols; }
   int64_t pitch(const Tensor& t) const { return flat ? cols : pitch_of(t); }
 };
 
-// Strips keep the partial sums of many channels few: 2048 channels in 7 x 7 maps would be runs of 16 rows otherwise.
-static const int64_t STRIP = 512;
-static inline int64_t channel_strips(int64_t C) { return greater(1, ceil_div(C, STRIP)); }
+// A run has at least 64 rows: each ends with float64 work for every channel.
 static inline int64_t channel_runs(const Tensor& x) {
-  return lesser(MAX_PARTIALS, greater(1, size_of(x) / (2 * GRAIN * channel_strips(cols_of(x)))));
+  return lesser(MAX_PARTIALS, greater(1, lesser(size_of(x) / (2 * GRAIN), rows_of(x) / 64)));
 }
 
 template <class... T>
@@ -74,8 +72,7 @@ static inline Channels channels_over(int64_t width, const Tensor& x, const T&...
   const bool flat = (is_flat(x) && ... && is_flat(others));
   const int64_t C = cols_of(x), pixels = rows_of(x), repeat = flat ? repeat_of(C, width) : 1;
   const int64_t rows = ceil_div(pixels, repeat);
-  return {C,   pixels, repeat, C * repeat, rows, (pixels - (rows - 1) * repeat) * C, channel_runs(x), channel_strips(C),
-          flat};
+  return {C, pixels, repeat, C * repeat, rows, (pixels - (rows - 1) * repeat) * C, channel_runs(x), flat};
 }
 
 // K float64 sums a column for each run of a per-channel reduction.

@@ -15,7 +15,8 @@ enum Activation : int64_t { NONE = 0, RELU = 1, TANH = 2, SIGMOID = 3 };
 
 // Shape is logical (N, C, H, W; weights O, C/G, KH, KW). Memory: rank 4 activations are NHWC with a pixel stride
 // ld >= C; rank 2 rows have stride ld >= shape[1]; everything else is dense and row-major. Weights (the tensors named
-// w, dw, w2, g, v, m, wp and u) are dense row-major at any rank: they carry ld = 0. An absent tensor has data = nullptr.
+// w, dw, w2, g, v, m, wp and u) are dense row-major at any rank: they carry ld = 0. An absent tensor has data =
+// nullptr.
 struct Tensor {
   char* data;
   int64_t shape[4];  // unused axes are 1

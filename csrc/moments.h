@@ -104,15 +104,13 @@ static void batch_moments(const Args& a, Team& team) {
   const Tensor& x = a.t[0];
   const Channels g = channels_over(WIDTH, x);
   const int64_t pitch = g.pitch(x);
-  for_chunks(team, g.runs * g.strips, [&](int64_t chunk) {
-    const RowBlock b = block_of(g, chunk);
-    const Moments own = moments_of(a.scratch, g.cols, b.run);
-    over_pieces(g, b, [&](int64_t row, int64_t rows, int64_t c0, int64_t c1) {
-      add_moments(own, row - b.begin, c0, c1, rows, [&](int64_t r) { return x.f32() + (row + r) * pitch; });
+  for_chunks(team, g.runs, [&](int64_t chunk) {
+    const Run run = run_of(g, chunk);
+    const Moments own = moments_of(a.scratch, g.cols, chunk);
+    over_pieces(g, run, [&](int64_t row, int64_t rows, int64_t c0, int64_t c1) {
+      add_moments(own, row - run.begin, c0, c1, rows, [&](int64_t r) { return x.f32() + (row + r) * pitch; });
     });
   });
-  join_moments(team, a.scratch, g.C, g.repeat, g.runs, a.t[1], a.t[2], a.t[3], [&](int64_t run, int64_t r) {
-    const RowBlock b = block_of(g, run * g.strips);
-    return rows_at(g, b, r * g.C) - b.begin;
-  });
+  join_moments(team, a.scratch, g.C, g.repeat, g.runs, a.t[1], a.t[2], a.t[3],
+               [&](int64_t run, int64_t r) { return rows_at(g, run_of(g, run), r * g.C); });
 }

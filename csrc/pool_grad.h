@@ -60,17 +60,44 @@ static inline void send_tiles(Team& team, const PoolShape& shape, const Tensor& 
   });
 }
 
-// The windows [begin, end) along one axis that reach the pixel `at`.
-static inline Span windows_over(int64_t at, int64_t out, int64_t kernel, int64_t stride, int64_t padding,
-                                int64_t dilation) {
-  const int64_t reach = at + padding - (kernel - 1) * dilation;
-  return {reach > 0 ? ceil_div(reach, stride) : 0, lesser(out, (at + padding) / stride + 1)};
+// ---- windows that overlap, or leave gaps
+
+// The windows [begin, end) along one axis that reach a pixel, as that moves on: no division a pixel.
+struct WindowsOver {
+  int64_t out, stride, padding, reach;  // reach: from the first to the last tap
+  int64_t begin = 0, end = 0;
+  void move_to(int64_t at) {
+    while (begin < out && begin * stride + reach < at + padding) begin++;
+    while (end < out && end * stride <= at + padding) end++;
+  }
+};
+
+// to[c] (+)= the sum of what N windows send; one load, addition and store of `to` for all of them.
+template <int N, class S>
+static inline void add_sent(const S* sent, int64_t C, float* to, bool first) {
+  S from[N];
+  for (int i = 0; i < N; i++) from[i] = sent[i];
+  over_columns(C, [&](int64_t c, auto m) {
+    vf sum = from[0](c, m);
+    for (int i = 1; i < N; i++) sum += from[i](c, m);
+    m.put(to + c, first ? sum : m.get(to + c) + sum);
+  });
+}
+template <class S>
+static inline void add_sent(const S* sent, int64_t n, int64_t C, float* to, bool first) {
+  if (n == 4) add_sent<4>(sent, C, to, first);
+  else if (n == 3) add_sent<3>(sent, C, to, first);
+  else if (n == 2) add_sent<2>(sent, C, to, first);
+  else if (n == 1) add_sent<1>(sent, C, to, first);
+  else if (first) zero_pixels(to, 1, C, C);
 }
 
 // dx[pixel] = sum over its windows of `send(pixel of dy, oh, ow, position of the pixel within the window)(c, m)`.
-template <class F>
-static inline void gather_pixel(const PoolShape& p, int64_t n, int64_t h, int64_t w, Span hs, float* to, F& send) {
-  const Span ws = windows_over(w, p.OW, p.KW, p.SW, p.PW, p.DW);
+template <class S, class F>
+static inline void gather_pixel(const PoolShape& p, int64_t n, int64_t h, int64_t w, const WindowsOver& hs,
+                                const WindowsOver& ws, float* to, F& send) {
+  S sent[4];
+  int64_t waiting = 0;
   bool first = true;
   for (int64_t oh = hs.begin; oh < hs.end; oh++)
     for (int64_t ow = ws.begin; ow < ws.end; ow++) {
@@ -79,14 +106,16 @@ static inline void gather_pixel(const PoolShape& p, int64_t n, int64_t h, int64_
         if (i % p.DH || j % p.DW) continue;
         i /= p.DH, j /= p.DW;
       }
-      const auto sent = send((n * p.OH + oh) * p.OW + ow, oh, ow, (int32_t)(i * p.KW + j));
-      over_columns(p.C, [&](int64_t c, auto m) { m.put(to + c, first ? sent(c, m) : m.get(to + c) + sent(c, m)); });
-      first = false;
+      if (waiting == 4) {
+        add_sent<4>(sent, p.C, to, first);
+        waiting = 0, first = false;
+      }
+      sent[waiting++] = send((n * p.OH + oh) * p.OW + ow, oh, ow, (int32_t)(i * p.KW + j));
     }
-  if (first) zero_pixels(to, 1, p.C, p.ld);
+  add_sent(sent, waiting, p.C, to, first);
 }
 
-template <class F>
+template <class S, class F>
 static inline void gather_windows(Team& team, const PoolShape& shape, const Tensor& dx, F body) {
   const int64_t rows = shape.N * shape.H, per = greater(1, GRAIN / (shape.W * shape.C));
   for_chunks(team, ceil_div(rows, per), [&](int64_t chunk) {
@@ -94,8 +123,12 @@ static inline void gather_windows(Team& team, const PoolShape& shape, const Tens
     F send = body;
     float* to = dx.f32() + chunk * per * p.W * p.ld;
     for (int64_t row = chunk * per; row < lesser(rows, (chunk + 1) * per); row++) {
-      const Span hs = windows_over(row % p.H, p.OH, p.KH, p.SH, p.PH, p.DH);
-      for (int64_t w = 0; w < p.W; w++, to += p.ld) gather_pixel(p, row / p.H, row % p.H, w, hs, to, send);
+      WindowsOver hs{p.OH, p.SH, p.PH, (p.KH - 1) * p.DH}, ws{p.OW, p.SW, p.PW, (p.KW - 1) * p.DW};
+      hs.move_to(row % p.H);
+      for (int64_t w = 0; w < p.W; w++, to += p.ld) {
+        ws.move_to(w);
+        gather_pixel<S>(p, row / p.H, row % p.H, w, hs, ws, to, send);
+      }
     }
   });
 }
@@ -107,33 +140,69 @@ static inline bool side_by_side(const PoolShape& p) {
 
 // ---- max: dy goes to the tap its index names; an index that names none sends nothing
 
-template <class T>
-static inline void max_pool_dx_of(Team& team, const PoolShape& p, const Tensor& dy, const Tensor& index,
-                                  const Tensor& dx) {
+// The gradient of pooled values; where they went through ReLU, only that of those above 0 goes back.
+template <bool MASKED>
+struct PooledGradient {
+  const float *dy, *y;
+  int64_t ld, y_ld;
+  template <class M>
+  vf at(int64_t pixel, int64_t c, M m) const {
+    const vf d = m.get(dy + pixel * ld + c);
+    return MASKED ? select(m.get(y + pixel * y_ld + c) <= set1(0.0f), set1(0.0f), d) : d;  // a NaN lets dy through
+  }
+};
+
+// What one window sends to the pixel at one of its positions.
+template <bool MASKED, class T>
+struct MaxSent {
+  PooledGradient<MASKED> from;
+  const T* index;
+  int64_t pixel;
+  int32_t position;
+  template <class M>
+  vf operator()(int64_t c, M m) const {
+    return select(get_index(index + c, m) == set1i(position), from.at(pixel, c, m), vf{});
+  }
+};
+
+template <bool MASKED, class T>
+static inline void max_pool_dx_of(const Args& a, Team& team) {
+  const Tensor &dy = a.t[0], &index = a.t[1], &y = MASKED ? a.t[2] : dy, &dx = a.t[3];
+  const PoolShape p = pool_shape(dx, dy, a.i + 2, true);
   const T* positions = reinterpret_cast<const T*>(index.data);
-  const float* from = dy.f32();
-  const int64_t ld = dy.ld, index_ld = index.ld;
+  const PooledGradient<MASKED> from{dy.f32(), y.f32(), dy.ld, y.ld};
+  const int64_t index_ld = index.ld;
+  const bool dense = is_flat(dx) && is_flat(dy) && is_flat(index) && is_flat(y);
   if (side_by_side(p))
-    return send_tiles(team, p, dx, is_flat(dx) && is_flat(dy) && is_flat(index), [=](int64_t pixel, int64_t c, auto m) {
-      const vf d = m.get(from + pixel * ld + c);
+    return send_tiles(team, p, dx, dense, [=](int64_t pixel, int64_t c, auto m) {
+      const vf d = from.at(pixel, c, m);
       const vi at = get_index(positions + pixel * index_ld + c, m);
       return [=](int32_t k) { return select(at == set1i(k), d, vf{}); };
     });
-  gather_windows(team, p, dx, [=](int64_t pixel, int64_t, int64_t, int32_t position) {
-    const T* at = positions + pixel * index_ld;
-    const float* d = from + pixel * ld;
-    return [=](int64_t c, auto m) { return select(get_index(at + c, m) == set1i(position), m.get(d + c), vf{}); };
+  using Sent = MaxSent<MASKED, T>;
+  gather_windows<Sent>(team, p, dx, [=](int64_t pixel, int64_t, int64_t, int32_t position) {
+    return Sent{from, positions + pixel * index_ld, pixel, position};
   });
 }
 
 static void max_pool_dx(const Args& a, Team& team) {
-  const Tensor &dy = a.t[0], &index = a.t[1], &dx = a.t[2];
-  const PoolShape p = pool_shape(dx, dy, a.i + 2, true);
-  if (index.dtype == U8) max_pool_dx_of<uint8_t>(team, p, dy, index, dx);
-  else max_pool_dx_of<uint16_t>(team, p, dy, index, dx);
+  const bool narrow = a.t[1].dtype == U8, masked = (bool)a.t[2];
+  if (narrow && masked) max_pool_dx_of<true, uint8_t>(a, team);
+  else if (narrow) max_pool_dx_of<false, uint8_t>(a, team);
+  else if (masked) max_pool_dx_of<true, uint16_t>(a, team);
+  else max_pool_dx_of<false, uint16_t>(a, team);
 }
 
 // ---- average: every real tap gets dy over the divisor
+
+struct MeanSent {
+  const float* dy;
+  float divisor;
+  template <class M>
+  vf operator()(int64_t c, M m) const {
+    return m.get(dy + c) / set1(divisor);
+  }
+};
 
 static void avg_pool_dx(const Args& a, Team& team) {
   const Tensor &dy = a.t[0], &dx = a.t[1];
@@ -148,9 +217,7 @@ static void avg_pool_dx(const Args& a, Team& team) {
       return [=](int32_t) { return share; };
     });
   }
-  gather_windows(team, p, dx, [=](int64_t pixel, int64_t oh, int64_t ow, int32_t) {
-    const float* d = from + pixel * ld;
-    const vf divisor = set1(divisor_of(p, oh, ow, padding_counts));
-    return [=](int64_t c, auto m) { return m.get(d + c) / divisor; };
+  gather_windows<MeanSent>(team, p, dx, [=](int64_t pixel, int64_t oh, int64_t ow, int32_t) {
+    return MeanSent{from + pixel * ld, divisor_of(p, oh, ow, padding_counts)};
   });
 }

@@ -1,6 +1,5 @@
 #include "program.h"
 
-#include <chrono>
 #include <stdexcept>
 
 namespace striate {
@@ -11,11 +10,6 @@ void check_call(const std::vector<int64_t>& blocks, const CallSpec& spec, const 
                 const std::string& who);
 
 namespace {
-
-int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 Tensor at(const Placed& placed, const std::vector<uintptr_t>& blocks) {
   Tensor tensor = placed.tensor;
@@ -130,7 +124,8 @@ void Program::run_call(int64_t i, Team& team, Walk& walk) {
                   team);
   }
   if (!leader || !walk.profile) return;
-  const int64_t end = now_ns();
+  // By the clock of the last thread at the barrier: the leader may come late while the others go on computing.
+  const int64_t end = team.threads > 1 ? team.pool->met_ns : now_ns();
   ns_[i] = end - walk.began_ns;
   walk.began_ns = end;
 }
@@ -159,8 +154,12 @@ int64_t Program::run_alone(int64_t i, Team& team, Walk& walk) {
 
 void Program::walk(Team& team, Walk& walk) {
   const bool leader = team.thread == 0;
+  if (leader) {
+    team.pool->timed = walk.profile;
+    team.pool->met_ns = now_ns();
+  }
   transfer_all(inputs_, walk.inputs, walk.blocks, true, team);
-  if (leader && walk.profile) walk.began_ns = now_ns();
+  if (leader && walk.profile) walk.began_ns = team.threads > 1 ? team.pool->met_ns : now_ns();
   for (int64_t i = walk.first; i < int64_t(calls_.size()) && !team_decided(team);)
     i = calls_[i].alone ? run_alone(i, team, walk) : run_shared(i, team, walk);
   if (team_decided(team) & ~STOP_NOT_FINITE) return;

@@ -16,16 +16,17 @@
 #endif
 
 namespace striate {
-namespace {
-
-constexpr int64_t SPIN_NS = 40'000;  // longer than a wake-up from parking, shorter than anyone would notice
-constexpr int64_t ASK_MS = 50;
 
 int64_t now_ns() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
 }
+
+namespace {
+
+constexpr int64_t SPIN_NS = 40'000;  // longer than a wake-up from parking, shorter than anyone would notice
+constexpr int64_t ASK_MS = 50;
 
 // A few ns a call where the coarse clock exists: it is read once a chunk.
 int64_t coarse_ms() {
@@ -102,7 +103,7 @@ Process& process() {
 
 void serve(Process& p, Worker& self, int32_t thread) {
   for (uint32_t seen = 0;;) {
-    self.job.wait(seen, p.pool.spin);
+    self.job.wait(seen, p.pool.spin ? SPIN_NS : 0);
     seen++;
     Team team{&p.pool, thread, p.threads};
     FlushDenormals flush;
@@ -206,9 +207,9 @@ void Gong::ring() {
   changed.notify_all();
 }
 
-void Gong::wait(uint32_t old, bool spin) {
-  if (spin) {
-    const int64_t end = now_ns() + SPIN_NS;
+void Gong::wait(uint32_t old, int64_t spin_ns) {
+  if (spin_ns) {
+    const int64_t end = now_ns() + spin_ns;
     do {
       for (int i = 0; i < 64; i++) {
         if (value.load(std::memory_order_acquire) != old) return;
@@ -248,12 +249,13 @@ void team_barrier(Team& team) {
   }
   const uint32_t phase = pool.phase.value.load(std::memory_order_relaxed);
   if (pool.arrived.fetch_add(1, std::memory_order_acq_rel) < team.threads - 1) {
-    pool.phase.wait(phase, pool.spin);
+    pool.phase.wait(phase, pool.spin ? SPIN_NS : 0);
     return;
   }
   pool.arrived.store(0, std::memory_order_relaxed);
   pool.next_chunk.store(0, std::memory_order_relaxed);
   pool.decided = pool.requested.load(std::memory_order_relaxed);
+  if (pool.timed) pool.met_ns = now_ns();
   pool.phase.ring();
 }
 

@@ -41,12 +41,16 @@ struct Pool {
   std::atomic<bool> spin{false};
   int32_t threads = 1;           // of the whole team: a member may also compute alone, as a team of one
   uint32_t decided = STOP_NONE;  // `requested` as the last thread at a barrier saw it: all threads read the same
+  bool timed = false;            // whether the last thread at a barrier also says when it came
+  int64_t met_ns = 0;
   // The leader's own:
   alignas(64) bool interruptible = false;
   bool (*interrupted)() = nullptr;  // asked about every 50 ms while interruptible; true stops the run
   int64_t asked_ms = 0;
   Local local[MAX_THREADS];
 };
+
+int64_t now_ns();
 
 // All threads of the team meet; the last to come decides whether the run stops.
 void team_barrier(Team& team);

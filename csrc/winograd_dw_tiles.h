@@ -47,19 +47,21 @@ static inline void transform_columns(const float* const (&rows)[X::COLUMNS], con
   }
 }
 
-// The second pass: row i of the columns of one tile becomes its points (i, 0) .. (i, T - 1), `step` floats apart.
-template <class X>
-static inline void transform_rows(const float* columns, int64_t step, float* to) {
+// The second pass: row i of the columns of each tile becomes its points (i, 0) .. (i, T - 1), `step` floats apart. One
+// row of all tiles after the other: T streams of lines at a time, which the cache follows, not T * T.
+template <class X, int TILE>
+static inline void transform_rows(const float* columns, int64_t tiles, int64_t step, float* to) {
   for (int i = 0; i < X::ROWS; i++, to += X::ROWS * step)
+    for (int64_t t = 0; t < tiles; t++)
 #pragma GCC unroll 4
-    for (int64_t v = 0; v < NR; v += WIDTH) {
-      vf x[X::COLUMNS], y[X::ROWS];
+      for (int64_t v = 0; v < NR; v += WIDTH) {
+        vf x[X::COLUMNS], y[X::ROWS];
 #pragma GCC unroll 8
-      for (int j = 0; j < X::COLUMNS; j++) x[j] = load(columns + (j * X::ROWS + i) * NR + v);
-      apply<X>(x, y);
+        for (int j = 0; j < X::COLUMNS; j++) x[j] = load(columns + ((t * TILE + j) * X::ROWS + i) * NR + v);
+        apply<X>(x, y);
 #pragma GCC unroll 8
-      for (int j = 0; j < X::ROWS; j++) store(to + j * step + v, y[j]);
-    }
+        for (int j = 0; j < X::ROWS; j++) store(to + j * step + t * NR + v, y[j]);
+      }
 }
 
 // One strip of all channels; `block` floats from one block of channels to the next.
@@ -81,6 +83,6 @@ static void transform_strip(const Patches& p, const Strip& s, int64_t block, int
         transform_columns<X>(rows, pitch, w0, p.W, width, Part{p.C - c}, columns + c - c0);
       else transform_columns<X>(rows, pitch, w0, p.W, width, Whole{}, columns + c - c0);
     }
-    for (int64_t t = 0; t < s.count; t++) transform_rows<X>(columns + t * TILE * X::ROWS * NR, step, to + t * NR);
+    transform_rows<X, TILE>(columns, s.count, step, to);
   }
 }

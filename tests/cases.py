@@ -113,6 +113,9 @@ CONVOLUTION = [
     Case("conv2d", x=(2, 6, 5, 5), w=(6, 1, 3, 3), groups=6, padding=1),
     Case("conv2d", x=(2, 6, 5, 5), w=(12, 1, 3, 3), b=(12,), groups=6, stride=2),
     Case("conv2d", x=(2, 9, 5, 5), w=(6, 3, 2, 2), groups=3),
+    *(Case("conv2d", x=(2, group * groups, 5, 9), w=(group * groups, group, 3, 2), b=(group * groups,), groups=groups,
+           stride=stride, padding=1, dilation=dilation)
+      for group in (2, 4, 8) for groups in (3, 9) for stride, dilation in ((1, 1), (2, 1), (1, (2, 1)))),
     Case("conv2d", x=(2, 3, 5, 5), w=(4, 3, 3, 3), b=(4,), flip=True),
     Case("conv2d", x=(2, 4, 6, 5), w=(4, 2, 3, 2), groups=2, stride=2, padding=1, flip=True),
     Case("conv2d", x=(2, 3, 4, 4), w=(4, 3, 3, 3), padding=5),
@@ -308,6 +311,7 @@ MOVES = [
 POINT = dict(stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1)
 SAME = dict(stride=(1, 1), padding=(1, 1, 1, 1), dilation=(1, 1), groups=1)
 DEPTHWISE = dict(SAME, groups=8)
+FOURS = dict(SAME, groups=5)
 SPREAD = dict(stride=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2), groups=2)
 FUSED = [  # operations as `fuse` writes them, their parameters already in one form
     *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=(6,), **SPREAD, flip=False, activation=a) for a in range(4)),
@@ -422,14 +426,21 @@ CALLS = [
                     *zip(LARGE, (8, 12, 4, 0, 8), strict=True))),
     *(Call(kernel, x=x) for kernel in ("channel_sum", "batch_moments") for x in LARGE),
     *(Call("scale_shift_sums", x=x, dy=x, mean=x[1:2], var=x[1:2], eps=1e-5) for x in LARGE),
+    *(Call("max_pool_dx", dy=(2, c, 4, 3), index=(np.arange(24 * c) % 11).reshape(2, c, 4, 3).astype(kind),
+           y=(2, c, 4, 3), size=(8, 7), kernel=(k, k), stride=(2, 2), padding=(k // 2 - 1 + k % 2,) * 2,
+           dilation=(1, 1))
+      for c in LENGTHS for k, kind in ((2, np.uint8), (3, np.uint8), (3, np.uint16))),
     *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
       for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
     *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), r=(2, 3, 4, 4), **POINT, activation=a) for a in range(4)),
     *(Call("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, r=(2, 6, 3, 6), **SPREAD, activation=a) for a in (0, 1)),
+    *(Call("conv2d", x=(2, 20, 5, 7), w=(20, 4, 3, 3), b=(20,), r=(2, 20, 5, 7), **FOURS, activation=a)
+      for a in range(4)),
     *(Call(name, x=x, w=w, b=b, **at, **rest)
       for name, rest in (("conv2d_moments", {}), *(("conv2d_max_pool", dict(activation=a)) for a in (0, 1)))
       for x, w, b, at in (((2, 4, 6, 5), (6, 2, 3, 2), None, SPREAD), ((3, 3, 9, 8), (17, 3, 3, 3), (17,), SAME),
                           ((5, 2, 8, 8), (6, 2, 3, 3), (6,), SAME), ((2, 8, 5, 7), (8, 1, 3, 3), None, DEPTHWISE),
+                          ((2, 20, 5, 7), (20, 4, 3, 3), None, FOURS),
                           ((1, 16, 3, 4), (33, 16, 1, 1), None, POINT), ((0, 3, 4, 4), (5, 3, 3, 3), (5,), SAME))),
     *(Call("conv2d_dw_winograd", x=(n, c, 13 - kernel, wide), dy=(n, o, 17 - 2 * kernel, wide + 4 - kernel),
            kernel=kernel, tile=tile, padding=(1, 2, 3 - kernel // 2, kernel // 2))
@@ -438,7 +449,8 @@ CALLS = [
       for c in range(1, 41)),
     *(Call("conv2d_dw_winograd", x=(n, 2, size, size), dy=(n, 2, size - 2, size - 2), kernel=3, tile=4,
            padding=(0, 0, 0, 0)) for n in (1, 67) for size in (3, 5, 6, 10)),
-    Call("conv2d_dw_winograd", x=(7, 33, 28, 28), dy=(7, 65, 28, 28), kernel=3, tile=4, padding=(1, 1, 1, 1)),
+    *(Call("conv2d_dw_winograd", x=(n, c, size, size), dy=(n, o, size, size), kernel=3, tile=4, padding=(1, 1, 1, 1))
+      for n, c, o, size in ((7, 33, 65, 28), (1, 250, 260, 5))),  # several slabs; all points of some channels together
     *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
     *(Call("linear_rows", x=(n, c), w=(67 - c, c), b=b, activation=a)
       for n, b, a in ((1, None, 0), (2, (1,), 1), (3, None, 2), (4, (1,), 3), (5, (1,), 1), (17, None, 0))

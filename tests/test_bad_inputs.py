@@ -323,7 +323,7 @@ POOL = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0))
 @pytest.mark.parametrize("name", ["max_pool_dx", "avg_pool_dx"])
 def test_pool_gradient_of_another_size(name, size, isa):  # CVE-2021-29577, CVE-2021-29579, CVE-2022-35968
     dy, index = array((1, 3, 4, 4)), array((1, 3, 4, 4), "u1")
-    more = ((index,), dict(dilation=(1, 1))) if name == "max_pool_dx" else ((), dict(count_include_pad=1))
+    more = ((index, None), dict(dilation=(1, 1))) if name == "max_pool_dx" else ((), dict(count_include_pad=1))
     with pytest.raises((ShapeError, LimitError), match=f"^{name}: "):
         getattr(native.kernels(isa), name)(dy, *more[0], size=size, **POOL, **more[1])
 
@@ -334,8 +334,8 @@ def test_pool_gradient_of_any_index(isa):  # CVE-2021-29570: an index outside it
         dy, index = np.ones((2, c, 4, 4), np.float32), rng.integers(0, 256, (2, c, 4, 4)).astype(np.uint8)
         for extent in (8, 9):
             given = dict(size=(extent, extent), **POOL, dilation=(1, 1))
-            dx = native.kernels(isa).max_pool_dx(dy, index, **given)
-            assert np.array_equal(dx, reference.kernels().max_pool_dx(dy, index, **given))
+            dx = native.kernels(isa).max_pool_dx(dy, index, None, **given)
+            assert np.array_equal(dx, reference.kernels().max_pool_dx(dy, index, None, **given))
 
 
 @pytest.mark.parametrize(("name", "shapes", "params"), [

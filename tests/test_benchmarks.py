@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="the benchmarks 
 def peers(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     import peers
+    import results
+    import turns
 
-    return peers
+    return SimpleNamespace(**vars(turns) | vars(results) | vars(peers))
 
 
 def job(peers, **given):

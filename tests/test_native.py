@@ -117,9 +117,19 @@ def test_dtypes_are_refused():
 def test_threads_give_the_same_bits(isa):
     x, dy = normal(3, 19, 21, 17), normal(3, 33, 21, 17, seed=1)
     rest = {name: value for name, value in PARAMS.items() if name != "activation"}
-    results = [native.kernels(isa, t).conv2d_dw(x, dy, **rest) for t in (1, 2, 3, 5, 2, 1)]
+    same_bits(isa, lambda k: k.conv2d_dw(x, dy, **rest))
+
+
+def same_bits(isa, call):
+    results = [call(native.kernels(isa, t)) for t in (1, 2, 3, 5, 2, 1)]
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
+
+
+@pytest.mark.parametrize("n, c, o, size", [(9, 16, 19, 21), (7, 33, 65, 24), (1, 250, 260, 5)])
+def test_threads_give_the_same_bits_by_winograd(isa, n, c, o, size):
+    x, dy = normal(n, c, size, size), normal(n, o, size, size, seed=1)
+    same_bits(isa, lambda k: k.conv2d_dw_winograd(x, dy, kernel=3, tile=4, padding=(1, 1, 1, 1)))
 
 
 # ---- the pool

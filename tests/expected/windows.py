@@ -149,9 +149,11 @@ def max_pool(x, *, kernel, stride, padding, dilation, ceil):
     return y, index
 
 
-def max_pool_dx(dy, index, *, size, kernel, stride, padding, dilation):
+def max_pool_dx(dy, index, y, *, size, kernel, stride, padding, dilation):
     dx = np.zeros((*dy.shape[:2], *size), dy.dtype)
     for n, c, i, j in np.ndindex(*dy.shape):
+        if y is not None and y[n, c, i, j] <= 0:
+            continue
         kh, kw = divmod(int(index[n, c, i, j]), kernel[1])
         dx[n, c, i * stride[0] + kh * dilation[0] - padding[0], j * stride[1] + kw * dilation[1] - padding[1]] += \
             dy[n, c, i, j]

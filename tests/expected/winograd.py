@@ -15,7 +15,7 @@ POINTS = {4: (0, 1, -1, inf), 5: (0, 0.5, -1, 1.5, inf), 6: (0, 0.625, -0.625, 1
 
 
 def at_point(taps, p, points):
-    """The polynomial with these coefficients at point p, over the distances of p to the others."""
+    """Polynomials, their coefficients along the first axis, at point p, over the distances of p to the others."""
     if p == inf:
         return taps[-1]
     return np.polyval(taps[::-1], p) / prod(p - q for q in points if q not in (p, inf))
@@ -26,8 +26,10 @@ def winograd_filters(w, *, tile, for_dx, nr):
     columns, depth, kernel, _ = w.shape
     points = POINTS[tile + kernel - 1]
     u = np.zeros((-(-columns // nr), len(points) ** 2, depth, nr))
-    for o, c, (k, (p, q)) in product(range(columns), range(depth), enumerate(product(points, points))):
-        u[o // nr, k, c, o % nr] = at_point([at_point(row, q, points) for row in w[o, c]], p, points)
+    o = np.arange(columns)
+    for k, (p, q) in enumerate(product(points, points)):
+        rows = at_point(np.moveaxis(w, 3, 0), q, points)
+        u[o // nr, k, :, o % nr] = at_point(np.moveaxis(rows, 2, 0), p, points)
     return u
 
 

@@ -41,9 +41,11 @@ def advanced(tape: Tape) -> Tape:
 
 
 def _updates(call: Call) -> list[Call]:
-    """The updates, one a parameter, that a merged call stands for; none for any other call."""
-    if call.section != "update" or not call.row.mergeable:
+    """The updates, one a parameter, that a call stands for: several if it is merged, one with its gradient absorbed."""
+    if call.section != "update" or not (call.row.mergeable or call.row.algorithm):
         return []
+    if call.repeat == 1:
+        return [call]
     ins, outs = len(call.row.inputs), len(call.row.outputs)
     parts = []
     for group in range(call.repeat):

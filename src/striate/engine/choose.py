@@ -11,7 +11,7 @@ from striate.engine.record import Recorder
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State
 from striate.kernels.lower import ON_TAPE
-from striate.kernels.problem import PROBLEMS
+from striate.kernels.problem import PROBLEMS, Problem
 from striate.kernels.target import Target
 
 
@@ -26,13 +26,13 @@ def choose(tape: Tape, target: Target) -> Tape:
     for call in tape.calls:
         inputs = tuple(moved(b) for b in call.inputs)
         if call.row.name not in ON_TAPE:
-            k.calls.append(replace(call, inputs=inputs))
+            k.calls.append(replace(call, inputs=inputs, problem=_problem(call)))
             continue
         k.section, k.path = call.section, call.path
         start = len(k.calls)
         made = ON_TAPE[call.row.name](k, *inputs, **call.params)
         for new in k.calls[start:]:
-            new.problem = PROBLEMS[call.row.name](*inputs, **call.params)
+            new.problem = _problem(call)
         for output, result in zip(call.outputs, made if isinstance(made, tuple) else (made,), strict=True):
             if output is not None:
                 result.storage.name = output.name
@@ -47,6 +47,11 @@ def choose(tape: Tape, target: Target) -> Tape:
     chosen.prune()  # an algorithm's optional results that the definition's user did not want
     chosen.calls = _merged(chosen.calls) if tape.updates else _prelude_first(chosen.calls, tape)
     return chosen
+
+
+def _problem(call: Call) -> Problem | None:
+    named = PROBLEMS.get(call.row.name)
+    return named(*call.inputs, **call.params) if named else None
 
 
 def _sure(b: Buffer | None) -> Buffer:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 from striate.engine.advance import advanced
+from striate.engine.join import joined
 from striate.engine.pack import ALIGN, Packed, Wanted, crest, pack, rounded
-from striate.engine.recompute import fitted
+from striate.engine.recompute import fitted, thrifty
 from striate.engine.sketch import Sketch
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State, table
 from striate.kernels.contract import ROWS
 
 PAGE = 4096
+LARGE = 1 << 30  # bytes of an arena from which on values are computed again that cost next to nothing
 GUARD = 256  # bytes between buffers under STRIATE_CHECK
 ARENA, CONSTANTS = 0, 1  # block numbers; states follow
 
@@ -85,8 +86,10 @@ def place(tape: Tape, scratch_bytes: ScratchBytes, check: bool = False, memory_b
     bench = _Bench(scratch_bytes, set(places))
     if memory_budget is not None:
         held = sum(s.nbytes for s in states) + constant_bytes
-        tape = fitted(tape, partial(bench.sketch, tape), lambda t: bench.laid(t).packed().top, memory_budget, held)
+        tape = fitted(advanced(tape), bench.sketch, lambda t: bench.laid(t).packed().top, memory_budget, held)
     laid = bench.laid(tape)
+    if memory_budget is None and crest(laid.wanted) >= LARGE:
+        laid = bench.laid(thrifty(advanced(tape), bench.sketch))
     if check:
         laid = bench.apart(_with_nan_fills(laid.tape))
     packed = laid.packed(GUARD if check else 0)
@@ -125,11 +128,12 @@ class _Bench:
 
     def laid(self, tape: Tape) -> _Laid:
         """`tape` with its updates where they were, or early if that needs less memory."""
+        tape = joined(tape)
         late, early = self._laid(tape), self._laid(advanced(tape))
         return early if crest(early.wanted) < crest(late.wanted) else late
 
     def sketch(self, tape: Tape, ns: Callable[[Call], float]) -> Sketch:
-        return Sketch(self.laid(tape).tape, self._scratch, self.fixed, ns)
+        return Sketch(tape, self._scratch, self.fixed, ns)
 
     def apart(self, tape: Tape) -> _Laid:
         """`tape` with every storage alive from beginning to end."""
@@ -224,6 +228,8 @@ def _shared(tape: Tape, life: dict[Storage, tuple[int, int]], fixed: Collection[
             out, given = call.outputs[o], call.inputs[i]
             if out is None or given is None or out.storage in fixed or given.storage in fixed or out.storage in shared:
                 continue
+            if out.channels is not None or given.channels is not None:
+                continue
             alone = sum(s is given.storage for s in call.reads()) == 1
             free = life[given.storage][1] == number and given.storage not in owners
             if alone and free and out.storage.nbytes == given.storage.nbytes and out.storage is not given.storage:
@@ -268,12 +274,12 @@ def _with_nan_fills(tape: Tape) -> Tape:
     kept = {b.storage for b in tape.outputs.values()} | set(_state_storages(tape)) | set(_constants(tape))
     seen: dict[Storage, Buffer] = {i.buffer.storage: i.buffer for i in tape.inputs}
     seen |= {b.storage: b for c in tape.calls for b in c.outputs if b is not None}
+    whole = {s: Buffer(s, (s.nbytes // 4,), "float32") for s, b in seen.items() if b.dtype == "float32"}
     last = {s: n for s, (_, n) in _lifetimes(tape).items() if n >= 0}
     calls = []
     for number, call in enumerate(tape.calls):
         calls.append(call)
-        dead = [s for s in (*call.reads(), *call.writes()) if last[s] == number and s not in kept and s in seen]
+        dead = [s for s in (*call.reads(), *call.writes()) if last[s] == number and s not in kept and s in whole]
         for storage in dict.fromkeys(dead):
-            if seen[storage].dtype == "float32":
-                calls.append(Call(ROWS["fill_nan"], (seen[storage],), (), {}, call.section, call.path))
+            calls.append(Call(ROWS["fill_nan"], (whole[storage],), (), {}, call.section, call.path))
     return Tape(calls, tape.inputs, tape.outputs, tape.updates, tape.states)

@@ -11,6 +11,7 @@ import numpy as np
 
 from striate.engine.place import ARENA, place
 from striate.engine.profile import Profile, estimated_ns
+from striate.engine.results import Results
 from striate.engine.tape import Buffer, Call, Tape, TapeInput
 from striate.errors import DtypeError, LimitError, NonFiniteError, ShapeError
 from striate.graph import Array, Edits
@@ -20,7 +21,7 @@ from striate.kernels.contract import DENSE
 from striate.kernels.native import DTYPES, encode
 from striate.ops.dispatch import check_targets
 
-TEAM_NS = 50_000  # a run below this is done by one thread sooner than another wakes up
+TEAM_NS = 100_000  # a run below this (about 60 us in truth) is done by one thread sooner than another wakes up
 CALL_NS = 3_000  # a call below this costs more to share than to do: a barrier is about 1 us
 
 Tensor = tuple[int, int, tuple[int, ...], int, int]  # block, offset, shape, ld, dtype code
@@ -74,7 +75,7 @@ class Program:
         self._fill_constants()
         self._prelude_seen: tuple[int, int] | None = None
         self._inputs = [(i, np.dtype(i.buffer.dtype)) for i in self.plan.tape.inputs]
-        self._outputs = [(name, b, np.dtype(b.dtype)) for name, b in self.plan.tape.outputs.items()]
+        self._results = Results(self.plan.tape.outputs)
         self._blocks = [self._constants.address if self._constants else 0,
                         *(s.storage.ctypes.data for s in self.plan.states)]  # all but the arena stay where they are
         self._native = self._bind()
@@ -87,7 +88,7 @@ class Program:
         """
         plan = self.plan
         feeds = [_feed(inputs[i.name], i, dtype) for i, dtype in self._inputs]
-        results = self._results()
+        results = self._results.fresh()
         now = None if Edits.open else (Edits.count, Edits.writes)
         prelude, self._prelude_seen = now is None or now != self._prelude_seen, None
         thread, running = threading.get_ident(), self.arena.running
@@ -111,12 +112,6 @@ class Program:
             raise NonFiniteError(f"{plan.tape.calls[stopped].path}: must be finite, got NaN or infinity")
         return results
 
-    def _results(self) -> dict[str, Array]:
-        try:
-            return {name: _empty(b, dtype) for name, b, dtype in self._outputs}
-        except MemoryError as error:
-            raise LimitError(f"program: needs more memory for its results than there is; {error}") from None
-
     def profile(self, inputs: Mapping[str, Any]) -> Profile:
         """One run with the time of every call."""
         self.run(inputs, profile=True)
@@ -137,8 +132,7 @@ class Program:
     def _bind(self) -> Any:
         plan = self.plan
         calls: list[tuple[Any, ...]] = []
-        alone = _alone(plan.tape.calls)
-        for call, (offset, nbytes), small in zip(plan.tape.calls, plan.scratch, alone, strict=True):
+        for call, (offset, nbytes), small in zip(plan.tape.calls, plan.scratch, alone(plan.tape.calls), strict=True):
             tensors = [self._tensor(name, b, call) for name, b in call.tensors()]
             if call.row.name == "callback":
                 calls.append(("callback", tensors, _checked_callback(call), len(call.inputs)))
@@ -153,7 +147,8 @@ class Program:
     def _tensor(self, name: str, b: Buffer | None, call: Call | None = None) -> Tensor | None:
         if b is None:
             return None
-        return (*self.plan.places[b.storage], *described(name, b, call))
+        block, offset = self.plan.places[b.storage]
+        return (block, offset + b.first * np.dtype(b.dtype).itemsize, *described(name, b, call))
 
     def _scratch_bytes(self, call: Call) -> int:
         if call.row.name == "callback":
@@ -182,7 +177,7 @@ class Program:
             assert (memory[offset : offset + nbytes] == 0xFF).all(), f"a kernel wrote outside its tensors at {offset}"
 
 
-def _alone(calls: list[Call]) -> list[bool]:
+def alone(calls: list[Call]) -> list[bool]:
     """Whether each call is too small to share among threads: the leader computes it while the others wait."""
     ns = [estimated_ns(c) for c in calls]
     tiny = sum(n for c, n in zip(calls, ns, strict=True) if c.section != "prelude") < TEAM_NS
@@ -200,6 +195,8 @@ def described(name: str, b: Buffer, call: Call | None = None) -> tuple[tuple[int
     A dense tensor under a name that means NHWC belongs to a pointwise kernel, for which it is one long row.
     """
     shape = b.shape
+    if b.channels is not None:
+        return shape, b.channels, DTYPES[b.dtype]
     dense = b.dense or name.rstrip("?*") in DENSE
     if len(shape) == 4 and b.dense and call is not None and name.rstrip("?*") not in DENSE:
         shape = (b.storage.nbytes // np.dtype(b.dtype).itemsize,)
@@ -226,13 +223,3 @@ def _converts(array: Array, b: Buffer) -> bool:
     integers = array.dtype.kind in "iu" and b.dtype == "int64"
     scalar = array.ndim == 0 and array.dtype.kind in "iuf" and b.shape == ()
     return integers or scalar or array.dtype.newbyteorder("=") == b.dtype
-
-
-def _empty(b: Buffer, dtype: np.dtype[Any]) -> Array:
-    """A fresh array for a result: rank 4 lies in memory as NHWC and is seen as NCHW."""
-    if len(b.shape) != 4 or b.dense:
-        return np.empty(b.shape, dtype)
-    n, c, h, w = b.shape
-    return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
-
-

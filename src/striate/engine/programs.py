@@ -157,7 +157,7 @@ class Programs:
         loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
         tape = record(fused, target, loss=loss, gradients=request.gradients, optimizer=request.optimizer)
         if request.tune:
-            found = tune(tape, target, self.tuned, threads, self.arena)
+            found = tune(tape, target, self.tuned, threads)
             self.tuned = {**self.tuned, **found}
             target = replace(target, tuned=tuple(sorted(found.items())))
         return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest,

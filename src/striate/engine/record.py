@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from striate.engine.absorb import absorb
 from striate.engine.tape import Buffer, Call, Storage, Tape, TapeInput
 from striate.errors import ConfigError, StriateError
 from striate.graph import Array, Graph, Node, State, Value, elements
@@ -180,7 +181,7 @@ def record(graph: Graph, target: Target, *, loss: Value | None = None, gradients
     if optimizer is not None:
         _optimize(k, tape, found, optimizer)
     tape.calls = k.calls
-    return tape.prune()
+    return absorb(tape.prune())
 
 
 def _sources(k: Recorder, graph: Graph, tape: Tape) -> dict[Value, Buffer]:

@@ -33,12 +33,17 @@ class Storage:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A storage under a shape and dtype; this is what forward and backward get from the recorder instead of arrays."""
+    """A storage under a shape and dtype; this is what forward and backward get from the recorder instead of arrays.
+
+    With `channels` it is a part of wider pixels: so many channels lie in each, and its own begin at number `first`.
+    """
 
     storage: Storage
     shape: Shape
     dtype: str
     dense: bool = False
+    first: int = 0
+    channels: int | None = None
 
     @property
     def spec(self) -> Spec:
@@ -47,6 +52,11 @@ class Buffer:
     @property
     def name(self) -> str:
         return self.storage.name
+
+    @property
+    def nbytes(self) -> int:
+        """Of its own elements: a part of wider pixels has fewer than its storage."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def flat(self) -> bool:
@@ -91,7 +101,7 @@ class Call:
         """(contract name, buffer) in the order the native core wants: inputs, then outputs, group by group."""
         if self.row.signature.startswith("xs*"):
             yield from (("xs", b) for b in self.inputs)
-            yield from zip(self.row.outputs, self.outputs, strict=False)
+            yield from ((self.row.outputs[0], b) for b in self.outputs)  # one, or those of a callback
             return
         ins, outs = len(self.row.inputs), len(self.row.outputs)
         for group in range(self.repeat):

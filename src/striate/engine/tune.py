@@ -1,12 +1,12 @@
 """Tune: where several algorithms may be the fastest, they are timed once, and what was found is remembered.
 
-Each problem is timed by itself, in the arena the network runs in, its candidates in turns: what disturbs one disturbs
-the others. A candidate that is predicted to take much longer than the best one is not tried.
+Each problem is timed by itself, its candidates in turns: what disturbs one disturbs the others. Where the network's
+filters are more than a cache holds, they are driven out of it before each run, as the other layers would do. What is
+predicted to take much longer than the best candidate is not tried.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -30,17 +30,20 @@ HOPELESS = 1.6  # times the best prediction: the predictions of calibrate.py are
 GAIN = 0.97  # of the predicted best's time: below that another one takes its place
 SECONDS = 0.02  # for a problem, but at least ROUNDS
 ROUNDS = 5
+CACHE_BYTES = 32 << 20
 READ = {"forward": ("x",), "dx": ("dy",), "dw": ("x", "dy")}
 
 
-def tune(tape: Tape, target: Target, known: tuned.Table, threads: int, arena: Arena) -> dict[str, str]:
+def tune(tape: Tape, target: Target, known: tuned.Table, threads: int) -> dict[str, str]:
     """Problem -> algorithm for all of a tape's problems that have a choice: as known, as on disk, else measured."""
     wanted = {key(p, target): p for p in problems(tape) if len(_tried(p, target)) > 1}
     table = dict(known)
     if not wanted.keys() <= table.keys():
         table = tuned.load(target.isa) | table
+    arena = Arena()  # goes back when all are measured
+    cold = sum(s.storage.nbytes for s in tape.states) > CACHE_BYTES
     measured = {
-        name: fastest(p, target, threads, arena).name for name, p in wanted.items() if name not in table
+        name: fastest(p, target, threads, arena, cold).name for name, p in wanted.items() if name not in table
     }
     if measured:
         table = tuned.add(target.isa, measured) | table
@@ -59,7 +62,7 @@ def _tried(p: Problem, target: Target) -> list[Algorithm]:
     return [a for a, cost in found if cost <= HOPELESS * found[0][1]][:TRIED] if p.n else []
 
 
-def fastest(p: Problem, target: Target, threads: int, arena: Arena) -> Algorithm:
+def fastest(p: Problem, target: Target, threads: int, arena: Arena, cold: bool = False) -> Algorithm:
     """The fastest of the candidates, measured; the predicted one unless another gains something."""
     tried = _tried(p, target)
     tape, feeds = trial(p, target)
@@ -68,23 +71,23 @@ def fastest(p: Problem, target: Target, threads: int, arena: Arena) -> Algorithm
                 arena=arena)
         for a in tried
     ]
-    found = [statistics.median(times) for times in rounds(programs, feeds, SECONDS)]
+    found = least(programs, feeds, SECONDS, cold)
     best = min(range(len(tried)), key=found.__getitem__)
     return tried[best] if found[best] < GAIN * found[0] else tried[0]
 
 
-def rounds(programs: list[Program], feeds: dict[str, Array], seconds: float) -> list[list[float]]:
-    """Microseconds of each program's runs, in turns for so long but at least ROUNDS times.
-
-    The least of them is no measure: the thread that reads the clock may come late while another one computes.
-    """
-    times: list[list[float]] = [[] for _ in programs]
+def least(programs: list[Program], feeds: dict[str, Array], seconds: float, cold: bool) -> list[float]:
+    """Microseconds of each program's fastest run, in turns for so long but at least ROUNDS times."""
+    others = np.empty(CACHE_BYTES if cold else 0, np.uint8)
     for program in programs:
         program.run(feeds)  # the first run touches fresh memory and packs what is kept
-    start = time.perf_counter()
-    while len(times[0]) < ROUNDS or time.perf_counter() - start < seconds:
-        for program, found in zip(programs, times, strict=True):
-            found.append(program.profile(feeds).ns / 1000)
+    times = [float("inf")] * len(programs)
+    start, turn = time.perf_counter(), 0
+    while turn < ROUNDS or time.perf_counter() - start < seconds:
+        turn += 1
+        for i, program in enumerate(programs):
+            others.fill(turn % 256)
+            times[i] = min(times[i], program.profile(feeds).ns / 1000)
     return times
 
 

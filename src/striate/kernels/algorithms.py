@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from striate.kernels.contract import ROWS
 from striate.kernels.costs import microseconds
 from striate.kernels.problem import Problem
 from striate.kernels.target import Target
@@ -55,8 +54,6 @@ IN_INFERENCE_ONLY = (FORWARD, 5, 4)  # kind, kernel, tile
 
 
 def _tiles(p: Problem, target: Target) -> tuple[int, ...]:
-    if ("conv2d_dw_winograd" if p.kind == DW else "conv2d_winograd") not in ROWS:
-        return ()
     usual, fast = TILES.get((p.kind, p.kernel[0]), ((), ()))
     if target.precision == "fast":
         return usual + fast

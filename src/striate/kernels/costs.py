@@ -24,35 +24,39 @@ class Work:
     gathered: float = 0  # written by im2col, or by the transform of the input (dW: of both inputs)
     scattered: float = 0  # read by the transform of the output
     packed: float = 0  # filters packed or transformed within the run; dW: sums transformed back
-    weights: float = 0  # of packed filters read, again for every block of pixels
+    weights: float = 0  # of packed filters read from memory (dW: of sums written)
+    again: float = 0  # of those read from cache, for every other block of pixels
     moved: float = 0  # of the problem's own tensors, and of a pass behind the kernel
     calls: float = 1
 
 
-# Family -> vector width -> ns for one unit of each kind of work, in the order of Work.
+# Family -> vector width -> ns for one unit of each kind of work, in the order of Work. Width 8 was fitted (AMD EPYC,
+# Zen 3, 2 threads of AVX2, 206 problems); the others follow from it: half the time for what computes with 16, 4 times
+# with 4 (2 for NEON, which has FMA: the order is the same), the same for what moves memory.
 NS: Mapping[str, Mapping[int, tuple[float, ...]]] = {
     "direct": {
-        16: (0.0055, 0.02, 0.0, 0.2, 0.02, 0.1, 2000),
-        8: (0.0105, 0.03, 0.0, 0.3, 0.03, 0.15, 2000),
-        4: (0.06, 0.06, 0.0, 0.5, 0.05, 0.2, 2000),
+        16: (0.0058, 0.001, 0, 0.02, 0.321, 0.0332, 0.0276, 8000),
+        8: (0.0116, 0.00123, 0, 0.0229, 0.321, 0.0332, 0.0276, 10100),
+        4: (0.0464, 0.004, 0, 0.05, 0.321, 0.0332, 0.0276, 12000),
     },
     "winograd": {
-        16: (0.0062, 0.07, 0.06, 0.6, 0.02, 0.1, 4000),
-        8: (0.0120, 0.12, 0.10, 0.9, 0.04, 0.15, 4000),
-        4: (0.065, 0.40, 0.30, 2.0, 0.05, 0.2, 4000),
+        16: (0.0059, 0.002, 0.06, 0.25, 0.0789, 0.11, 0.281, 6000),
+        8: (0.0117, 0.002, 0.101, 0.415, 0.0789, 0.11, 0.281, 7370),
+        4: (0.0468, 0.008, 0.3, 1.2, 0.0789, 0.11, 0.281, 9000),
     },
     "direct_dw": {
-        16: (0.0065, 0.03, 0.0, 0.2, 0.02, 0.1, 2000),
-        8: (0.0120, 0.05, 0.0, 0.3, 0.03, 0.15, 2000),
-        4: (0.06, 0.08, 0.0, 0.5, 0.05, 0.2, 2000),
+        16: (0.0043, 0.05, 0, 0.361, 0.447, 1.99, 0.0126, 212),
+        8: (0.00864, 0.068, 0, 0.361, 0.447, 1.99, 0.0126, 212),
+        4: (0.0346, 0.15, 0, 0.361, 0.447, 1.99, 0.0126, 212),
     },
     "winograd_dw": {
-        16: (0.0070, 0.08, 0.0, 0.5, 0.02, 0.1, 6000),
-        8: (0.0140, 0.14, 0.0, 0.6, 0.04, 0.15, 6000),
-        4: (0.07, 0.40, 0.0, 2.0, 0.05, 0.2, 6000),
+        16: (0.0073, 0.055, 0, 0.2, 0.361, 0.0806, 0.26, 20000),
+        8: (0.0146, 0.0881, 0, 0.226, 0.361, 0.0806, 0.26, 22600),
+        4: (0.0584, 0.3, 0, 0.5, 0.361, 0.0806, 0.26, 26000),
     },
 }
-UNIT = 48  # tiles between two readings of the transformed filters
+UNIT = 48  # tiles between two readings of the transformed filters (winograd.h)
+LINE = 16  # channels of a tile are transformed in lines of so many
 
 
 def microseconds(p: Problem, target: Target, tile: int) -> float:
@@ -70,32 +74,41 @@ def work(p: Problem, target: Target, tile: int) -> Work:
     return _winograd(p, target, tile) if tile else _direct(p, target)
 
 
+def across_images(p: Problem) -> bool:
+    """Whether the direct algorithm takes the rows of a tile from several images, and so can pool: csrc/across.h."""
+    taps = math.prod(p.kernel)
+    return p.groups == 1 and p.n >= 4 and taps > 1 and taps * p.depth <= 512 and p.columns <= 64
+
+
 def _direct(p: Problem, target: Target) -> Work:
-    rows, taps = p.n * math.prod(p.pixels), math.prod(p.kernel)
-    columns = _whole(p.columns // p.groups, target.nr)
+    rows, taps, across = p.n * math.prod(p.pixels), math.prod(p.kernel), across_images(p)
+    columns = _whole(p.columns // p.groups, target.width if across else target.nr)
     depth = taps * (p.depth // p.groups) / math.prod(p.stride if p.kind == "dx" else (1, 1))  # dX: by phases
     filters = taps * p.groups * (p.depth // p.groups) * columns
-    in_place = taps == 1 and p.stride == (1, 1)
+    in_place = across or (taps == 1 and p.stride == (1, 1))
+    apart = p.epilogue == "max_pool" and not across  # the pooling is a pass of its own
     return Work(
         multiplies=_whole(rows, target.mr) * p.groups * columns * depth,
         gathered=0 if in_place else rows * p.groups * depth,
         packed=filters if target.training else 0,
-        weights=filters * math.ceil(rows / target.mc),
-        moved=_tensors(p) + (2 * p.n * p.o * math.prod(p.out) if p.epilogue == "max_pool" else 0),
+        weights=filters,
+        again=filters * (math.ceil(rows / target.mc) - 1),
+        moved=_tensors(p) + (2 * p.n * p.o * math.prod(p.out) if apart else 0),
     )
 
 
 def _winograd(p: Problem, target: Target, tile: int) -> Work:
     points = (tile + p.kernel[0] - 1) ** 2
-    tiles, columns = _tiles(p, tile), _whole(p.columns, target.nr)
+    tiles, columns, depth = _tiles(p, tile), _whole(p.columns, target.nr), _whole(p.depth, LINE)
     filters = points * p.depth * columns
     fused = p.epilogue != "max_pool" or tile % 2 == 0
     return Work(
         multiplies=_whole(tiles, target.mr) * points * p.depth * columns,
-        gathered=tiles * points * p.depth,
+        gathered=tiles * points * depth,
         scattered=tiles * points * columns,
         packed=filters if target.training else 0,
-        weights=filters * math.ceil(tiles / UNIT),
+        weights=filters,
+        again=filters * (math.ceil(tiles / UNIT) - 1),
         moved=_tensors(p) + (0 if fused else 2 * p.n * p.o * math.prod(p.out)),
     )
 
@@ -107,7 +120,8 @@ def _direct_dw(p: Problem, target: Target) -> Work:
     return Work(
         multiplies=rows * _whole(depth, target.mr) * columns,
         gathered=0 if taps == 1 and p.stride == (1, 1) else rows * depth * p.groups,
-        weights=depth * columns * math.ceil(rows / target.kc),
+        weights=depth * columns,
+        again=depth * columns * (math.ceil(rows / target.kc) - 1),
         moved=_tensors(p),
     )
 
@@ -120,7 +134,7 @@ def _winograd_dw(p: Problem, target: Target, tile: int) -> Work:
         multiplies=tiles * points * _whole(p.c, target.mr) * columns,
         gathered=tiles * points * (p.c + columns),
         packed=sums,
-        weights=sums * math.ceil(tiles / target.kc),
+        again=sums * (math.ceil(tiles / target.kc) - 1),
         moved=_tensors(p),
     )
 

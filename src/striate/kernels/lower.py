@@ -12,6 +12,7 @@ from typing import Any
 from striate.kernels import problem
 from striate.kernels.algorithms import Algorithm, chosen
 from striate.kernels.contract import HALVING, Shape
+from striate.kernels.costs import across_images
 
 Kernels = Any  # a kernel set; the contract test, not the type checker, holds its signatures
 At = dict[str, Any]  # where the filters are laid: stride, padding, dilation, groups
@@ -39,6 +40,10 @@ def conv2d_max_pool(k: Kernels, x: Any, w: Any, b: Any, *, stride: Shape, paddin
     algorithm = chosen(wanted, k.target)
     if algorithm.pools(wanted):
         return _convolved(k, algorithm, x, w, b, None, activation=activation, pool=1, **at)[:2]
+    if not algorithm.tile and across_images(wanted):
+        wp = k.pack_filters(w, groups=1, for_dx=0, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
+        return k.conv2d_gemm_pool(x, wp, b, out_channels=w.shape[0], kernel=w.shape[2:], stride=stride, padding=padding,
+                                  dilation=dilation, activation=activation)
     return k.max_pool(_convolved(k, algorithm, x, w, b, None, activation=activation, **at)[0], **HALVING)
 
 

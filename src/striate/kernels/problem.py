@@ -105,11 +105,11 @@ def linear_dx(dy: Any, w: Any) -> Problem:
     return _matrix("dx", dy.shape[0], w.shape[1], w.shape[0])
 
 
-def linear_dw(x: Any, dy: Any) -> Problem:
+def linear_dw(x: Any, dy: Any, *_: Any, **__: Any) -> Problem:
     return _matrix("dw", x.shape[0], x.shape[1], dy.shape[1])
 
 
 PROBLEMS = {
     f.__name__: f
     for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, conv2d_dw, linear, linear_dx, linear_dw)
-}
+} | {"linear_dw_sgd": linear_dw, "linear_dw_adam": linear_dw}  # with the update behind it

@@ -50,9 +50,10 @@ def conv2d_backward(k: Kernels, saved: Any, dy: T, *, flip: bool, activation: in
 def conv2d_gradients(k: Kernels, x: T, filters: T, has_bias: bool, dy: T, *, flip: bool, **at: Any) -> tuple[T, T, T]:
     """dx, dw and db of y = x * w + b from dy in front of any activation."""
     # y = x * w (correlation):  dx = dy convolved with w,  dw = x correlated with dy,  db = dy summed over pixels
+    dw = k.conv2d_dw(x, dy, kernel=filters.shape[2:], **at)  # first: x is often dead when dx is written
+    db = k.channel_sum(dy) if has_bias else None
     dx = k.conv2d_dx(dy, filters, size=x.shape[2:], **at)
-    dw = k.conv2d_dw(x, dy, kernel=filters.shape[2:], **at)
-    return dx, k.flip(dw) if flip else dw, k.channel_sum(dy) if has_bias else None
+    return dx, k.flip(dw) if flip else dw, db
 
 
 def conv2d_cost(x: Spec, w: Spec, b: Spec | None, r: Spec | None = None, *, activation: int, **params: Any) -> Cost:

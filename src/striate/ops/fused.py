@@ -13,7 +13,6 @@ from striate.graph import Cost, Op
 from striate.kernels.contract import HALVING, ROWS, Spec
 from striate.ops.activation import per_element
 from striate.ops.conv import (
-    activation_grad,
     conv2d_cost,
     conv2d_forward,
     conv2d_gradients,
@@ -75,10 +74,9 @@ def conv2d_max_pool_forward(k: Kernels, x: T, w: T, b: T, *, flip: bool, **param
 def conv2d_max_pool_backward(k: Kernels, saved: Any, dy: T, *, flip: bool, activation: int, **at: Any) -> tuple[T, ...]:
     x, filters, y, index, has_bias = saved
     # A pooled value passed the activation exactly if the pixel it came from did: the map before the pool is not kept.
-    pooled = activation_grad(k, activation, y, dy)
     (map_,) = ROWS["conv2d"].shapes(Spec(x.shape), Spec(filters.shape), None, None, activation=0, **at)
     window = {name: value for name, value in HALVING.items() if name != "ceil"}
-    spread = k.max_pool_dx(pooled, index, size=map_.shape[2:], **window)
+    spread = k.max_pool_dx(dy, index, y if activation else None, size=map_.shape[2:], **window)
     return conv2d_gradients(k, x, filters, has_bias, spread, flip=flip, **at)
 
 

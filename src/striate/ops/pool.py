@@ -34,7 +34,7 @@ def max_pool2d_forward(k: Kernels, x: T, **params: Any) -> tuple[T, Any]:
 
 def max_pool2d_backward(k: Kernels, saved: Any, dy: T, *, ceil: int, **params: Any) -> tuple[T, ...]:
     shape, index = saved  # the position of the maximum in its window: only that input gets the gradient
-    return (k.max_pool_dx(dy, index, size=shape[2:], **params),)
+    return (k.max_pool_dx(dy, index, None, size=shape[2:], **params),)
 
 
 def _per_window(shape: Callable[..., tuple[Spec, ...]]) -> Callable[..., Cost]:

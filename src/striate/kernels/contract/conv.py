@@ -104,6 +104,12 @@ def _conv2d_gemm(x: Spec, wp: Spec, b: Spec | None, r: Spec | None, *, out_chann
     return y, *moments_of(y, moments)
 
 
+def _conv2d_gemm_pool(x: Spec, wp: Spec, b: Spec | None, *, out_channels: int, kernel: Shape, **at: Any) -> Results:
+    w = Spec((out_channels, x.shape[1], *kernel), x.dtype)
+    _need_panels("conv2d_gemm_pool", wp, 1, out_channels, kernel[0] * kernel[1] * x.shape[1])
+    return _conv2d_max_pool(x, w, b, **at, groups=1)
+
+
 def moments_of(y: Spec, wanted: int) -> Results:
     """What batch_moments makes of `y`, or nothing in its place."""
     return ROWS["batch_moments"].shapes(y) if wanted else (None, None, None)
@@ -120,5 +126,7 @@ row("pack_filters", "w -> wp", "groups:1 for_dx:1 stride:2 dilation:2 nr:1", _pa
 row("conv2d_gemm", "x wp b? r? -> y mean? var? unbiased?",
     "out_channels:1 kernel:2 stride:2 padding:4 dilation:2 groups:1 activation:1 moments:1", _conv2d_gemm,
     algorithm=True)
+row("conv2d_gemm_pool", "x wp b? -> y index?",
+    "out_channels:1 kernel:2 stride:2 padding:4 dilation:2 activation:1", _conv2d_gemm_pool, algorithm=True)
 row("conv2d_dx_gemm", "dy wp -> dx",
     "in_channels:1 size:2 kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx_gemm, algorithm=True)

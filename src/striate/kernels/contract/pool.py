@@ -49,11 +49,12 @@ def _avg_pool(x: Spec, *, kernel: Shape, stride: Shape, padding: Shape, ceil: in
     return checked("avg_pool2d", Spec(_pool("avg_pool2d", x, kernel, stride, padding, (1, 1), ceil), x.dtype))
 
 
-def _pool_dx(dy: Spec, index: Spec | None = None, *, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
-             dilation: Shape = (1, 1), count_include_pad: int = 0) -> tuple[Spec, ...]:
+def _pool_dx(dy: Spec, index: Spec | None = None, y: Spec | None = None, *, size: Shape, kernel: Shape, stride: Shape,
+             padding: Shape, dilation: Shape = (1, 1), count_include_pad: int = 0) -> tuple[Spec, ...]:
     """Both gradients: dy must be what one of the two rounding modes makes of `size`."""
     who = "avg_pool_dx" if index is None else "max_pool_dx"
-    need_shape(who, "index", index, dy.shape, "that of dy")
+    for name, spec in (("index", index), ("y", y)):
+        need_shape(who, name, spec, dy.shape, "that of dy")
     x = Spec((*dy.shape[:2], *size), dy.dtype)
     if dy.shape not in [_pool(who, x, kernel, stride, padding, dilation, ceil) for ceil in (0, 1)]:
         raise ShapeError(f"{who}: dy must have the shape of the pooled map, got {dy.shape} for (H, W) = {size}")
@@ -61,6 +62,6 @@ def _pool_dx(dy: Spec, index: Spec | None = None, *, size: Shape, kernel: Shape,
 
 
 row("max_pool", "x -> y index?", "kernel:2 stride:2 padding:2 dilation:2 ceil:1", _max_pool)
-row("max_pool_dx", "dy index -> dx", "size:2 kernel:2 stride:2 padding:2 dilation:2", _pool_dx)
+row("max_pool_dx", "dy index y? -> dx", "size:2 kernel:2 stride:2 padding:2 dilation:2", _pool_dx)
 row("avg_pool", "x -> y", "kernel:2 stride:2 padding:2 ceil:1 count_include_pad:1", _avg_pool)
 row("avg_pool_dx", "dy -> dx", "size:2 kernel:2 stride:2 padding:2 count_include_pad:1", _pool_dx)

@@ -14,6 +14,7 @@ from striate.kernels.contract import Shape
 from striate.kernels.reference.arrays import Array
 from striate.kernels.reference.conv import conv2d, conv2d_dx, exchanged
 from striate.kernels.reference.norm import batch_moments
+from striate.kernels.reference.pool import conv2d_max_pool
 
 
 def taps(kernel: Shape, stride: Shape, dilation: Shape, for_dx: int) -> list[tuple[int, int]]:
@@ -66,6 +67,12 @@ def conv2d_gemm(x: Array, wp: Array, b: Array | None, r: Array | None, *, out_ch
     w = unpack_filters(wp, out_channels // groups, groups, kernel, taps(kernel, stride, dilation, 0))
     y = conv2d(x, w, b, r, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation)
     return y, *(batch_moments(y) if moments else (None, None, None))
+
+
+def conv2d_gemm_pool(x: Array, wp: Array, b: Array | None, *, out_channels: int, kernel: Shape, stride: Shape,
+                     padding: Shape, dilation: Shape, activation: int) -> tuple[Array, Array]:
+    w = unpack_filters(wp, out_channels, 1, kernel, taps(kernel, stride, dilation, 0))
+    return conv2d_max_pool(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=1, activation=activation)
 
 
 def conv2d_dx_gemm(dy: Array, wp: Array, *, in_channels: int, size: Shape, kernel: Shape, stride: Shape,

@@ -54,12 +54,14 @@ def conv2d_max_pool(x: Array, w: Array, b: Array | None, *, stride: Shape, paddi
     return max_pool(y, **HALVING)
 
 
-def max_pool_dx(dy: Array, index: Array, *, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
+def max_pool_dx(dy: Array, index: Array, y: Array | None, *, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
                 dilation: Shape) -> Array:
-    """Each dy added to the pixel that was the maximum.
+    """Each dy added to the pixel that was the maximum; given y, what ReLU made of the maxima, only where y > 0.
 
-    Shapes: dy, index (N, C, OH, OW) -> (N, C, H, W) with (H, W) = size.
+    Shapes: dy, index, y (N, C, OH, OW) -> (N, C, H, W) with (H, W) = size.
     """
+    dy = dy if y is None else np.where(y <= 0, 0, dy)
+
     def sent(kh: int, kw: int) -> Array:
         return np.where(index == kh * kernel[1] + kw, dy, 0)
 
