@@ -88,13 +88,14 @@ def start(children: dict[str, Child], engines: Sequence[str], job: Job) -> Itera
 
 
 def compare(job: Job, results: dict[str, Any]) -> dict[str, float]:
-    """Engine -> its largest difference from striate over striate's largest number. Raises: Failed if it is too large."""
+    """Engine -> its largest difference from striate over striate's largest number. Raises: Failed if that is much."""
     ours = np.asarray(results[OURS])
     found = {}
     for engine, result in results.items():
         theirs = np.asarray(result)
         random = job.mode == TRAINING and job.network in DROPOUT
-        found[engine] = float(np.abs(theirs - ours).max() / np.abs(ours).max()) if theirs.shape == ours.shape else np.inf
+        equal = theirs.shape == ours.shape
+        found[engine] = float(np.abs(theirs - ours).max() / np.abs(ours).max()) if equal else np.inf
         if not found[engine] <= (DROPOUT_TOLERANCE if random else TOLERANCES.get(engine, TOLERANCE)):
             raise Failed(f"peers: {engine} and {OURS} must agree on {job.network}'s {job.mode}, got "
                          f"{theirs.ravel()[:4]} and {ours.ravel()[:4]}")
