@@ -35,7 +35,7 @@ PLAN = {  # network -> batches, largest first
     INFERENCE: {"vgg16": (4, 1), "resnet50": (8, 1), "resnet20": (128,), "alexnet": (16,), "lenet5": (256,)},
     TRAINING: {"vgg16": (4, 32), "resnet50": (8, 32), "resnet20": (128,), "alexnet": (16,), "lenet5": (128,)},
 }
-QUICK = {INFERENCE: {"lenet5": (256,), "resnet20": (128,)}, TRAINING: {"lenet5": (128,), "resnet20": (128,)}}
+QUICK = {INFERENCE: {"lenet5": (256,), "resnet20": (128,)}, TRAINING: {"lenet5": (128,)}}
 # A training step of this batch is there for its peak memory: few rounds of the engines that are compared by it.
 MEMORY_NETWORKS, MEMORY_BATCH, MEMORY_ROUNDS = ("vgg16", "resnet50"), 32, 3
 MEMORY_ENGINES = (OURS, BUDGETED, "torch channels_last")
@@ -90,8 +90,7 @@ def jobs(args: argparse.Namespace, folder: str) -> list[Job]:
     for name in args.networks:
         entry = find(name)
         for mode in args.modes:
-            few = QUICK[mode].get(name) or PLAN[mode][name][:1]
-            batches = args.batches or (few if args.quick else PLAN[mode][name])
+            batches = args.batches or (QUICK[mode].get(name, ()) if args.quick else PLAN[mode][name])
             found += [Job(name, n, mode, f"{folder}/{name}", entry.input_shape, entry.classes, machine.THREADS)
                       for n in batches]
     return found
@@ -106,8 +105,8 @@ def run(job: Job, args: argparse.Namespace) -> list[Measured]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="LeNet-5 and ResNet-20 only, few rounds")
-    parser.add_argument("--networks", nargs="+", choices=list(PLAN[INFERENCE]), default=None)
+    parser.add_argument("--quick", action="store_true", help="LeNet-5, and ResNet-20's inference; few rounds")
+    parser.add_argument("--networks", nargs="+", choices=list(PLAN[INFERENCE]))
     parser.add_argument("--modes", nargs="+", choices=[INFERENCE, TRAINING], default=[INFERENCE, TRAINING])
     parser.add_argument("--batches", nargs="+", type=int)
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
@@ -118,6 +117,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", metavar="FOLDER", help="keeps the converted networks for the next run")
     parser.add_argument("--out", default=str(HERE / "results"), metavar="FOLDER")
     args = parser.parse_args()
+    if args.quick and args.networks:
+        parser.error("--quick names its own networks; --rounds makes others quick")
     args.networks = args.networks or list((QUICK if args.quick else PLAN)[INFERENCE])
     args.rounds = args.rounds or (5 if args.quick else 15)
     args.seconds = args.seconds or (0.1 if args.quick else 0.25)

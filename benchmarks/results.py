@@ -15,7 +15,7 @@ from turns import OURS, Measured
 
 from striate.graph import table
 
-HEADS = ("engine", "median ms", "rounds", "fastest ms", "x striate", "rounds", "GFLOP/s", "peak MiB")
+HEADS = ("engine", "median ms", "rounds", "fastest ms", "x striate", "rounds", "GFLOP/s", "peak MiB", "differs")
 
 
 class Results:
@@ -86,7 +86,7 @@ def cells(job: Job, found: Sequence[Measured]) -> list[tuple[str, ...]]:
         rows.append((
             m.engine, f"{m.median_ms:.2f}", f"{min(m.medians):.2f} to {max(m.medians):.2f}", f"{m.min_ms:.2f}",
             f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}",
-            f"{2e-6 * macs / m.median_ms:.0f}", f"{m.peak_mib:.0f}",
+            f"{2e-6 * macs / m.median_ms:.0f}", f"{m.peak_mib:.0f}", f"{m.difference:.0e}",
         ))
     return rows
 
