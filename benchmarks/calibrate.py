@@ -94,48 +94,64 @@ def times(p: Problem, target: Target, arena: Arena, seconds: float, cold: bool) 
     return dict(zip(names, tune.least(programs, feeds, seconds, cold), strict=True))
 
 
+Row = tuple[str, str, Any, float]  # problem, family, amounts, microseconds
+
+
 def fit(path: Path) -> None:
     """Prints constants, and how good the choice is that the source makes now."""
     table = json.loads(path.read_text())
-    isa = native.default_isa()
-    rows: dict[str, list[tuple[tuple[float, ...], float]]] = {family: [] for family in NS}
-    loss: dict[tuple[str, str, int], tuple[float, float, float]] = {}
-    tiles = {a.name: a.tile for a in ALGORITHMS}
+    rows: dict[tuple[str, str], Row] = {}
     for mode, batches in BATCHES.items():
-        target = native.target(isa, training=mode == "training")
+        target = native.target(native.default_isa(), training=mode == "training")
         for network in NETWORKS:
             for batch in batches:
-                sums = [0.0, 0.0, 0.0]
+                ours = least = direct = 0.0
                 for p, count in problems(network, batch, target.training, target).items():
                     us = table.get(key(p, target))
                     if us is None:
                         continue
-                    for name, value in us.items():
-                        family = ("winograd" if tiles[name] else "direct") + ("_dw" if p.kind == "dw" else "")
-                        rows[family].append((astuple(work(p, target, tiles[name])), value))
-                    for i, value in enumerate((us[chosen(p, target).name], min(us.values()), us["direct"])):
-                        sums[i] += count * value
-                loss[mode, network, batch] = tuple(sums)  # type: ignore[assignment]
-    _print_constants(rows, native.blocking(isa)["width"])
-    print("chosen algorithms' time over the least, and direct over the least; us of the least")
-    for (mode, network, batch), (ours, least, direct) in loss.items():
-        if least:
-            name = f"{mode:10s} {network:10s} batch {batch:4d}"
-            print(f"{name}  {ours / least:6.3f}  {direct / least:6.2f}  {least:12.0f}")
+                    rows |= {(key(p, target), name): _row(p, name, us[name], target) for name in us}
+                    ours += count * us[chosen(p, target).name]
+                    least, direct = least + count * min(us.values()), direct + count * us["direct"]
+                if least:
+                    name = f"{mode:10s} {network:10s} batch {batch:4d}"
+                    print(f"{name}  chosen / least {ours / least:6.3f}  direct / least {direct / least:5.2f}")
+    width = native.blocking(native.default_isa())["width"]
+    for family, ns in constants(list(rows.values()), width).items():
+        print(f'    "{family}": {width}: ({", ".join(f"{x:.3g}" for x in ns)}),')
 
 
-def _print_constants(rows: dict[str, list[tuple[tuple[float, ...], float]]], width: int) -> None:
-    for family, found in rows.items():
-        if not found:
-            continue
-        amounts, us = np.array([r[0] for r in found]), np.array([r[1] for r in found])
-        ns = 1000 * least_squares(amounts / us[:, None], np.ones(len(us)))
-        off = np.abs(amounts @ ns / 1000 / us - 1)
-        print(f'    "{family}": {width}: ({", ".join(f"{x:.4g}" for x in ns)}),  '
-              f"# {len(us)} rows, off by {np.median(off):.0%} in the median, {np.quantile(off, 0.9):.0%} at 90 %")
+def _row(p: Problem, name: str, us: float, target: Target) -> Row:
+    tile = {a.name: a.tile for a in ALGORITHMS}[name]
+    family = ("winograd" if tile else "direct") + ("_dw" if p.kind == "dw" else "")
+    return key(p, target), family, np.array(astuple(work(p, target, tile))), us
 
 
-def least_squares(a: Any, b: Any, rounds: int = 20_000) -> Any:
+def constants(rows: list[Row], width: int, rounds: int = 12) -> dict[str, Any]:
+    """Family -> the ns that make the relative errors least.
+
+    A problem's times were taken in turns, so that what disturbed them disturbed all: each problem has a factor of its
+    own, found in turns with the constants. Weak ties to the constants of the source keep what no row tells.
+    """
+    ns = {family: np.array(widths[width]) for family, widths in NS.items()}
+    names = sorted({row[0] for row in rows})
+    factor: dict[str, float] = {}
+    for _ in range(rounds):
+        logs: dict[str, list[float]] = {name: [] for name in names}
+        for name, family, amounts, us in rows:
+            logs[name].append(np.log(1000 * us / (amounts @ ns[family])))
+        factor = {name: float(np.exp(np.mean(found))) for name, found in logs.items()}
+        for family in ns:
+            a = np.array([r[2] * factor[r[0]] / 1000 / r[3] for r in rows if r[1] == family])
+            if len(a):
+                known = ns[family] > 0
+                ties = (0.015 * np.sqrt(len(a)) * np.diag(1 / np.maximum(ns[family], 1e-12)))[known]
+                ns[family] = least_squares(np.vstack([a, ties]), np.concatenate([np.ones(len(a)), ties @ ns[family]]))
+    quiet = np.quantile(list(factor.values()), 0.15)  # of the least disturbed problems
+    return {family: found * quiet for family, found in ns.items()}
+
+
+def least_squares(a: Any, b: Any, rounds: int = 1500) -> Any:
     """x >= 0 with the least |a x - b|, coordinate by coordinate."""
     scale = np.linalg.norm(a, axis=0)
     used = scale > 0

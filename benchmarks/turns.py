@@ -8,13 +8,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engines import TRAINING, Job
+from engines import BUDGETED, TRAINING, Job
 
 HERE = Path(__file__).parent
 OURS = "striate"
@@ -56,24 +56,34 @@ class Measured:
 def measure(job: Job, engines: Sequence[str], rounds: int, seconds: float) -> list[Measured]:
     """The engines in turns; the order moves on by one each round."""
     children: dict[str, Child] = {}
-    found = {engine: Measured(engine) for engine in engines}
     try:
-        results = {}
-        for engine in engines:
-            children[engine] = Child(engine, job)
-            results[engine] = children[engine].receive(START_LIMIT)
+        results = dict(start(children, engines, job))
         compare(job, results)
+        found = {engine: Measured(engine) for engine in results}
+        names = list(found)
         for number in range(rounds):
-            for i in range(len(engines)):
-                engine = engines[(i + number) % len(engines)]
+            for i in range(len(names)):
+                engine = names[(i + number) % len(names)]
                 time.sleep(PAUSE)
                 found[engine].rounds.append(children[engine].ask("turn", seconds))
-        for engine in engines:
+        for engine in names:
             found[engine].peak_mib = children[engine].ask("memory")
     finally:
         for child in children.values():
             child.stop()
     return list(found.values())
+
+
+def start(children: dict[str, Child], engines: Sequence[str], job: Job) -> Iterator[tuple[str, Any]]:
+    """(engine, its first result), one after the other; a memory budget that is too small is told and left out."""
+    for engine in engines:
+        children[engine] = Child(engine, job)
+        try:
+            yield engine, children[engine].receive(START_LIMIT)
+        except Failed as error:
+            if engine != BUDGETED:
+                raise
+            print(str(error).splitlines()[0])
 
 
 def compare(job: Job, results: dict[str, Any]) -> None:

@@ -10,8 +10,13 @@
 //
 // A dot product's lanes are added when the depth is done, WIDTH outputs at a time, by a transposition.
 //
-// Roofline: the memory's up to 16 images, the FMA peak behind. Reached with 2 threads of AVX2 (AMD EPYC Zen 3, which
-// reads 33 GB/s from memory in four streams a thread; best of 9): see BENCH.
+// Roofline: the memory's up to 16 images, the FMA peak behind. Reached by 2 threads of AVX2 (AMD EPYC Zen 3, on which
+// reading four streams a thread gives 33 GB/s and the FMA peak is 226 GFLOP/s), as GB/s of w; in brackets the product
+// with panels packed beforehand (medians of 5 to 9, AlexNet's 9216 -> 4096 and VGG-16's 25088 -> 4096):
+//
+//   images          1         4         8         16
+//   9216 -> 4096    45 (28)   35 (23)   24 (18)   18 (13), 146 GFLOP/s
+//   25088 -> 4096   29 (23)   28 (22)   23 (17)   16 (11), 130 GFLOP/s
 #pragma once
 #include "lanes.h"
 

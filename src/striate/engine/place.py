@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -87,10 +86,10 @@ def place(tape: Tape, scratch_bytes: ScratchBytes, check: bool = False, memory_b
     bench = _Bench(scratch_bytes, set(places))
     if memory_budget is not None:
         held = sum(s.nbytes for s in states) + constant_bytes
-        tape = fitted(tape, partial(bench.sketch, tape), lambda t: bench.laid(t).packed().top, memory_budget, held)
+        tape = fitted(advanced(tape), bench.sketch, lambda t: bench.laid(t).packed().top, memory_budget, held)
     laid = bench.laid(tape)
     if memory_budget is None and crest(laid.wanted) >= LARGE:
-        laid = bench.laid(thrifty(tape, partial(bench.sketch, tape)))
+        laid = bench.laid(thrifty(advanced(tape), bench.sketch))
     if check:
         laid = bench.apart(_with_nan_fills(laid.tape))
     packed = laid.packed(GUARD if check else 0)
@@ -134,7 +133,7 @@ class _Bench:
         return early if crest(early.wanted) < crest(late.wanted) else late
 
     def sketch(self, tape: Tape, ns: Callable[[Call], float]) -> Sketch:
-        return Sketch(advanced(tape), self._scratch, self.fixed, ns)
+        return Sketch(tape, self._scratch, self.fixed, ns)
 
     def apart(self, tape: Tape) -> _Laid:
         """`tape` with every storage alive from beginning to end."""

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from striate.engine.profile import estimated_ns
-from striate.engine.sketch import Sketch
+from striate.engine.sketch import LATE, Sketch
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.errors import LimitError
 
@@ -30,8 +30,10 @@ GRID = 8  # beginnings of a list that are tried before the best two are looked b
 UNKNOWN_NS = 10.0  # for each byte of a result, where the work of a call is not known
 
 
-def fitted(tape: Tape, sketch: Callable[[Callable[[Call], float]], Sketch], packed: Callable[[Tape], int], budget: int,
-           held: int) -> Tape:
+Sketcher = Callable[[Tape, Callable[[Call], float]], Sketch]
+
+
+def fitted(tape: Tape, sketch: Sketcher, packed: Callable[[Tape], int], budget: int, held: int) -> Tape:
     """`tape` with so much computed again that it fits: held + packed(tape) <= budget.
 
     `sketch` makes the tape's sketch. Raises: LimitError that says how much is missing.
@@ -39,7 +41,7 @@ def fitted(tape: Tape, sketch: Callable[[Callable[[Call], float]], Sketch], pack
     least = packed(tape)
     if held + least <= budget:
         return tape
-    search = _Search(tape, sketch(_ns))
+    search = _Search(tape, sketch(tape, _ns))
     wanted = budget - held
     for _ in range(ATTEMPTS):  # each asks for less of the sketch, by as much as packing came out above the budget
         choice = search.chosen(wanted)
@@ -58,21 +60,24 @@ def fitted(tape: Tape, sketch: Callable[[Callable[[Call], float]], Sketch], pack
     )
 
 
-def thrifty(tape: Tape, sketch: Callable[[Callable[[Call], float]], Sketch]) -> Tape:
+def thrifty(tape: Tape, sketch: Sketcher) -> Tape:
     """`tape` with what saves most computed again within SPENT of the predicted time: a pass over memory, mostly."""
-    search = _Search(tape, sketch(_ns))
+    search = _Search(tape, sketch(tape, _ns))
     return recomputed(tape, *search.saving(SPENT * sum(map(_ns, tape.calls))))
 
 
 def recomputed(tape: Tape, dropped: Collection[Storage], fleeting: Collection[Storage] = ()) -> Tape:
     """`tape` with the calls that make the values in `dropped` written down again before the backward reads them.
 
-    Those that are `fleeting` too are dropped again behind each call that reads them.
+    Those that are `fleeting` too are dropped again behind each call that reads them. An update may write a state that a
+    second call reads: then that call comes before the update, and its value stays.
     """
     makers = _makers(tape)
     lost = set(dropped) | (set(makers) - _read_late(tape) - {b.storage for b in tape.outputs.values()})
-    again: dict[Storage, Storage] = {}
-    calls: list[Call] = []
+    roots = _roots(makers, lost)
+    last = {s: number for number, call in enumerate(tape.calls) if call.section in LATE for s in call.reads()}
+    brief = set(fleeting)
+    again, calls = dict[Storage, Storage](), list[Call]()
 
     def moved(b: Buffer | None) -> Buffer | None:
         return b and replace(b, storage=again.get(b.storage, b.storage))
@@ -93,16 +98,18 @@ def recomputed(tape: Tape, dropped: Collection[Storage], fleeting: Collection[St
             calls.append(replace(call, inputs=tuple(map(moved, call.inputs)), outputs=outputs, section="backward"))
             again.update((old, new) for old, new in fresh.items() if old in lost)
 
-    for call in tape.calls:
-        originals: set[Storage] = set()
-        if call.section not in ("prelude", "forward"):
-            originals.update(call.reads())
-            for storage in call.reads():
-                if storage in lost and storage not in again:
-                    ensure(storage)
-            call = replace(call, inputs=tuple(map(moved, call.inputs)))
-        calls.append(call)
-        for storage in originals & set(fleeting):
+    for number, call in enumerate(tape.calls):
+        if call.section not in LATE:
+            calls.append(call)
+            continue
+        written = {s for s in call.writes() if s.source is not None}
+        spoilt = [s for s in dropped if written and last[s] > number and roots[s] & written]
+        brief.difference_update(spoilt)
+        for storage in (*call.reads(), *spoilt):
+            if storage in lost and storage not in again:
+                ensure(storage)
+        calls.append(replace(call, inputs=tuple(map(moved, call.inputs))))
+        for storage in brief.intersection(call.reads()):
             again.pop(storage, None)
     return replace(tape, calls=calls)
 
@@ -115,7 +122,17 @@ def _makers(tape: Tape) -> dict[Storage, Call]:
 
 
 def _read_late(tape: Tape) -> set[Storage]:
-    return {s for c in tape.calls if c.section not in ("prelude", "forward") for s in c.reads()}
+    return {s for c in tape.calls if c.section in LATE for s in c.reads()}
+
+
+def _roots(makers: Mapping[Storage, Call], lost: Collection[Storage]) -> dict[Storage, set[Storage]]:
+    """For each lost value all that its second call reads, and the second calls before it, down to what is there."""
+    roots: dict[Storage, set[Storage]] = {}
+    for storage, call in makers.items():  # in the order of the forward
+        if storage in lost:
+            reads = list(call.reads())
+            roots[storage] = set(reads).union(*(roots[s] for s in reads if s in roots))
+    return roots
 
 
 def _droppable(tape: Tape, smallest: float) -> list[Storage]:

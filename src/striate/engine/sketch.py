@@ -25,6 +25,7 @@ class _Step:
     scratch: int
     late: bool
     ns: float
+    states: frozenset[int] = frozenset()  # that it writes
 
 
 class Sketch:
@@ -40,6 +41,7 @@ class Sketch:
         self.makers = {s: step for step, c in zip(self.steps, tape.calls, strict=True)
                        if c.section == "forward" and c.row.name != "callback" for s in step.writes}
         read_late = {s for step in self.steps if step.late for s in step.reads}
+        self.last = {s: number for number, step in enumerate(self.steps) if step.late for s in step.reads}
         self.transient = set(self.makers) - read_late - self.results
         readers = [set(step.reads) for step in self.steps if step.late]
         self.often = {s for s in self.makers if sum(s in reads for reads in readers) > 1}  # read late
@@ -66,7 +68,8 @@ class Sketch:
                 pair = self.numbers[out.storage], self.numbers[given.storage]
                 if self.sizes[pair[0]] == self.sizes[pair[1]] > 0 and reads.count(pair[1]) == 1:
                     pairs.append(pair)
-        return _Step(reads, writes, tuple(pairs), rounded(scratch, ALIGN), call.section in LATE, ns)
+        states = frozenset(self.numbers[s] for s in call.writes() if s.source is not None)
+        return _Step(reads, writes, tuple(pairs), rounded(scratch, ALIGN), call.section in LATE, ns, states)
 
     def peak(self, dropped: Collection[Storage], fleeting: Collection[Storage] = ()) -> tuple[int, float]:
         """(bytes, ns): the most that is alive at once, and what the second calls take; see recomputed."""
@@ -74,17 +77,28 @@ class Sketch:
         lost = self.transient | {self.numbers[s] for s in dropped}
         sizes, again, ns = list(self.sizes), dict[int, int](), 0.0
         steps: list[_Step] = []
-        for step in self.steps:
+        roots = self._roots(lost)
+        for number, step in enumerate(self.steps):
             if not step.late:
                 steps.append(step)
                 continue
-            for s in step.reads:
+            spoilt = [s for s in roots if step.states and self.last.get(s, -1) > number and roots[s] & step.states]
+            brief.difference_update(spoilt)
+            for s in (*step.reads, *spoilt):
                 if s in lost and s not in again:
                     ns += self._ensure(s, lost, again, sizes, steps)
             steps.append(_moved(step, step.writes, again) if again.keys() & step.reads else step)
             for s in brief.intersection(step.reads):
                 again.pop(s, None)
         return self._crest(steps, sizes), ns
+
+    def _roots(self, lost: Collection[int]) -> dict[int, set[int]]:
+        """As in recompute: what the second call of each lost value reads, down to what is there."""
+        roots: dict[int, set[int]] = {}
+        for s, step in self.makers.items():
+            if s in lost:
+                roots[s] = set(step.reads).union(*(roots[r] for r in step.reads if r in roots))
+        return roots
 
     def _ensure(self, wanted: int, lost: Collection[int], again: dict[int, int], sizes: list[int],
                 steps: list[_Step]) -> float:
