@@ -4,8 +4,8 @@
 // block stay in L1 and are then added to the run's float64 sums. The runs are joined in order, channels shared out
 // among the threads.
 //
-// Memory is read once and in its own order: strips of 512 of 1024 columns, or four rows of 256 side by side, reach two
-// thirds of its bandwidth. Bound by that: 130 GB/s from L3 and 35 from memory for two threads of a Zen 3 EPYC.
+// Memory is read once and in its own order: strips of 512 of 1024 columns reach two thirds of its bandwidth. Bound by
+// that: 130 GB/s from L3 and 35 from memory for two threads of a Zen 3 EPYC.
 #pragma once
 #include "grid.h"
 #include "lanes.h"
@@ -21,11 +21,11 @@ struct Terms {
 };
 
 // sums[k][c] += at(row, c).of[k] over `rows` rows; `at` reads through the memory access it is given. Lanes behind the
-// last column hold anything. Short rows go four at a time: one would wait for the sums it has just stored.
+// last column hold anything.
 template <int K, class F>
 static inline void sum_columns(float (*sums)[STRIP], int64_t n, int64_t rows, F at) {
   int64_t r = 0;
-  for (; r + 4 <= rows && n <= 128; r += 4)
+  for (; r + 4 <= rows && walks_four_rows(n); r += 4)
     over_columns(n, [&](int64_t c, auto m) {
       const Terms<K> a = at(r, c, m), b = at(r + 1, c, m), d = at(r + 2, c, m), e = at(r + 3, c, m);
       for (int k = 0; k < K; k++) store(sums[k] + c, load(sums[k] + c) + ((a.of[k] + b.of[k]) + (d.of[k] + e.of[k])));

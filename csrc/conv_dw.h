@@ -95,25 +95,15 @@ static const int64_t FETCH_COLUMNS = 128;
 struct Ahead {
   const float* pixel;
   int64_t ld, outputs, pixels, column;
-  int64_t left, line, jump;  // pixels left of this line of the map, of every line; floats skipped behind one
   void fetch(int64_t lines) {
     for (; lines > 0 && pixels > 0; lines--) {
       __builtin_prefetch(pixel + column, 0, 2);
-      if ((column += 16) < outputs) continue;
-      column = 0, pixel += ld, pixels--;
-      if (--left == 0) pixel += jump, left = line;
+      if ((column += 16) >= outputs) column = 0, pixel += ld, pixels--;
     }
   }
   // How many lines each of `tiles` tiles has to ask for.
   int64_t share(int64_t tiles) const { return ceil_div(pixels * ceil_div(outputs, 16), tiles); }
 };
-
-// What a 1x1 kernel sees of `pixels` output pixels from `first` on. Between images it may be a line off: never mind.
-static Ahead ahead_of(const Map& m, int64_t first, int64_t pixels) {
-  const int64_t row = first / m.OW, ow = first % m.OW;
-  const float* at = m.x + ((row / m.OH * m.H + row % m.OH * m.sh) * m.W + ow * m.sw) * m.ld;
-  return {at, m.sw * m.ld, m.C, pixels, 0, m.OW - ow, m.OW, (m.sh * m.W - m.OW * m.sw) * m.ld};
-}
 
 // One chunk's operands: the input channels and outputs it covers, and its scratch.
 struct JobDw {
@@ -144,7 +134,7 @@ static void multiply_dw(const JobDw& job, int64_t count, bool add, Ahead dy, Ahe
 static void sum_dw(const JobDw& job, const CutDw& cut, int64_t begin, int64_t end) {
   for (int64_t o = 0; o < cut.padded_outputs; o++) job.rows[o] = o * cut.ldq;
   for (int64_t p = 0; p < cut.P; p++) job.steps[p] = int32_t(p * cut.ldx);
-  const bool point = job.in.KH * job.in.KW == 1;
+  const bool point = in_place(job.in);
   if (begin >= end) zero_run(job.sums, cut.padded_outputs * cut.ldq);
   for (int64_t first = begin; first < end; first += cut.P) {
     const int64_t count = least(cut.P, end - first);
@@ -152,8 +142,8 @@ static void sum_dw(const JobDw& job, const CutDw& cut, int64_t begin, int64_t en
     pack_dy(job.dy + first * job.ld, job.ld, count, job.outputs, job.end, job.panels);
     const int64_t next = first + count, left = least(cut.P, end - next);
     const int64_t pixels = point || cut.Q <= FETCH_COLUMNS ? left : 0;
-    const Ahead dy = {job.dy + next * job.ld, job.ld, job.outputs, pixels, 0, pixels, pixels, 0};
-    multiply_dw(job, count, first > begin, dy, point ? ahead_of(job.in, next, left) : Ahead{});
+    multiply_dw(job, count, first > begin, {job.dy + next * job.ld, job.ld, job.outputs, pixels, 0},
+                {job.in.x + next * job.in.ld, job.in.ld, job.in.C, point ? left : 0, 0});
   }
 }
 

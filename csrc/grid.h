@@ -53,6 +53,11 @@ static inline int64_t repeat_of(int64_t C, int64_t width) {
 }
 static inline int64_t columns_of(int64_t C, int64_t width) { return C * repeat_of(C, width); }
 
+// Whether four rows are walked side by side, for what they share: short ones, which lie in half a page together, and
+// long ones, which have pages of their own. Several streams in one page lose the hardware's prefetching: a copy of rows
+// of 1 KiB took 1.7 times as long (EPYC Zen 3, from memory).
+static inline bool walks_four_rows(int64_t cols) { return cols <= 128 || cols >= 1024; }
+
 struct Channels {
   int64_t C, pixels, repeat, cols;  // cols = C * repeat
   int64_t rows, last;               // rows of cols floats, the last one of `last`

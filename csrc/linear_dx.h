@@ -84,7 +84,7 @@ static void linear_dx_rows(const Args& a, Team& team) {
       copy_panels(from, C, rows, columns, panels);
       for (int64_t n = 0; n < N; n++) copy_run(block + n * DX_LDA, dy.f32() + n * dy.ld + o, rows);
       t.depth = rows, t.add = o > 0;
-      multiply_dx(t, panels, sums, N, columns, places, {from + rows * C, C, columns, next, 0, next, next, 0});
+      multiply_dx(t, panels, sums, N, columns, places, {from + rows * C, C, columns, next, 0});
     }
     for (int64_t n = 0; n < N; n++) copy_exactly(dx.f32() + n * dx.ld + c, sums + n * cut.columns, columns);
   });

@@ -35,7 +35,7 @@ static inline void over_pixels(Team& team, const Channels& g, F at) {
     const F f = at;
     const int64_t end = lesser(g.rows, (chunk + 1) * per);
     int64_t row = chunk * per;
-    for (; row + 4 <= lesser(end, whole); row += 4)
+    for (; row + 4 <= lesser(end, whole) && walks_four_rows(g.cols); row += 4)
       over_columns(g.cols, [&](int64_t c, auto m) {
         const auto put = f(c, m);
         for (int i = 0; i < 4; i++) put(row + i);

@@ -5,6 +5,7 @@
 // vectors all the same: what they spill over the next pixel is written again right after, and only the last pixels of a
 // chunk use partial stores, which cost 20 times a whole one on Zen 3.
 #pragma once
+#include "channel_sums.h"
 #include "grid.h"
 #include "lanes.h"
 #include "math.h"
@@ -178,6 +179,21 @@ static inline float divisor_of(const PoolShape& p, int64_t oh, int64_t ow, bool 
                  positions_counted(ow * p.SW - p.PW, p.W, p.KW, p.PW, padding_counts));
 }
 
+// A large window (of global pooling, say) in the order of memory, its sums in L1.
+static inline void mean_of_large_window(const PoolShape& p, const PoolWindow& at, float share, float* y) {
+  alignas(64) float sums[1][STRIP];
+  for (int64_t c0 = 0; c0 < p.C; c0 += STRIP) {
+    const int64_t n = lesser(STRIP, p.C - c0);
+    clear_sums<1>(sums, n);
+    for (int64_t i = at.h.begin; i < at.h.end; i++) {
+      const float* x = at.x + i * p.down + at.w.begin * p.right + c0;
+      sum_columns<1>(sums, n, at.w.end - at.w.begin,
+                     [=](int64_t j, int64_t c, auto m) { return Terms<1>{{m.get(x + j * p.right + c)}}; });
+    }
+    over_columns(n, [&](int64_t c, auto m) { m.put(y + c0 + c, load(sums[0] + c) * set1(share)); });
+  }
+}
+
 static void avg_pool(const Args& a, Team& team) {
   const Tensor &x = a.t[0], &y = a.t[1];
   const PoolShape p = pool_shape(x, y, a.i, false);
@@ -185,12 +201,13 @@ static void avg_pool(const Args& a, Team& team) {
   float* values = y.f32();
   const int64_t ld = y.ld;
   each_window(team, p, x, is_flat(y), [=](const PoolWindow& at) {
-    const vf divisor = set1(at.full ? (float)(p.KH * p.KW) : divisor_of(p, at.oh, at.ow, padding_counts));
+    const float share = 1.0f / (at.full ? (float)(p.KH * p.KW) : divisor_of(p, at.oh, at.ow, padding_counts));
+    if (p.KH * p.KW > 9) return mean_of_large_window(p, at, share, values + at.pixel * ld);
     over_channels(p.C, at.wide, [&](int64_t c, auto m) {
       vf sum = {};
       for (int64_t i = at.h.begin; i < at.h.end; i++)
         for (int64_t j = at.w.begin; j < at.w.end; j++) sum += m.get(at.x + i * p.down + j * p.right + c);
-      m.put(values + at.pixel * ld + c, sum / divisor);
+      m.put(values + at.pixel * ld + c, sum * set1(share));
     });
   });
 }

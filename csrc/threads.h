@@ -25,7 +25,7 @@ struct Gong {
   std::condition_variable changed;
 
   void ring();                         // the next value; wakes whoever parks
-  void wait(uint32_t old, bool spin);  // returns once the value is no longer `old`
+  void wait(uint32_t old, int64_t spin_ns);  // returns once the value is no longer `old`
 };
 
 // What the threads of one team share. A cache line each for what different threads write.

@@ -50,33 +50,54 @@ static inline __attribute__((always_inline)) void output_row(const float* tmp, i
   for (int j = 0; j < M; j++) y[j] += bias;
 }
 
-// Stores a tile, or what exists of it.
-template <int M, int T, class Access>
-static void put_tile(const Epilogue& e, const OutputTile& t, ChannelSums* sums, Access m) {
+// The least value that a vector's activation leaves as it is: none or ReLU become one maximum.
+static inline vf floor_of(int64_t activation) { return activation == RELU ? vf{} : set1(-__builtin_inff()); }
+
+// tanh or sigmoid of a tile that has been stored.
+template <class Access>
+static __attribute__((noinline)) void bend_tile(const Epilogue& e, const OutputTile& t, float* y, Access m) {
+  for (int64_t i = 0; i < t.rows; i++, y += e.YW * e.ld)
+    for (int64_t j = 0; j < t.cols; j++) {
+      const vf v = m.get(y + j * e.ld);
+      m.put(y + j * e.ld, e.activation == TANH ? vtanh(v) : vsigmoid(v));
+    }
+}
+
+// Stores a tile, or what exists of it; SUMS: adds it to the channels' sums.
+template <int M, int T, bool SUMS, class Access>
+static inline void put_tile(const Epilogue& e, const OutputTile& t, ChannelSums& sums, Access m) {
   alignas(64) float tmp[M * T * WIDTH];
   output_columns<M, T>(t, tmp);
-  const vf bias = e.bias ? m.get(e.bias + t.channel) : vf{};
-  const int64_t pixel = (t.image * e.YH + t.h) * e.YW + t.w, ld = e.ld, cols = t.cols, activation = e.activation;
-  float* to = e.y + pixel * ld + t.channel;
-  const float* r = e.r ? e.r + pixel * e.r_ld + t.channel : nullptr;
-  ChannelSums s = sums ? *sums : ChannelSums{};
-  for (int64_t i = 0; i < t.rows; i++) {
+  const vf bias = e.bias ? m.get(e.bias + t.channel) : vf{}, least_y = floor_of(e.activation);
+  const int64_t pixel = (t.image * e.YH + t.h) * e.YW + t.w, ld = e.ld, r_ld = e.r_ld, rows = t.rows, cols = t.cols;
+  float* const first = e.y + pixel * ld + t.channel;
+  const float* r = e.r ? e.r + pixel * r_ld + t.channel : nullptr;
+  const int64_t down = e.YW * ld, r_down = e.YW * r_ld;
+  ChannelSums s = sums;
+  float* to = first;
+  for (int64_t i = 0; i < rows; i++, to += down) {
     vf y[M];
     output_row<M, T>(tmp, i, bias, y);
+    if (r) {
+#pragma GCC unroll 8
+      for (int64_t j = 0; j < M; j++)
+        if (j < cols) y[j] += m.get(r + j * r_ld);
+      r += r_down;
+    }
 #pragma GCC unroll 8
     for (int64_t j = 0; j < M; j++) {
-      if (j == cols) break;
-      if (r) y[j] += m.get(r + j * e.r_ld);
-      y[j] = activated(y[j], activation);
+      if (j >= cols) break;
+      y[j] = max(least_y, y[j]);
       m.put(to + j * ld, y[j]);
-      const vf d = y[j] - s.centre;
-      s.d += d;
-      s.square += d * d;
+      if constexpr (SUMS) {
+        const vf d = y[j] - s.centre;
+        s.d += d;
+        s.square += d * d;
+      }
     }
-    to += e.YW * ld;
-    if (r) r += e.YW * e.r_ld;
   }
-  if (sums) *sums = s;
+  if constexpr (SUMS) sums = s;
+  if (e.activation > RELU) bend_tile(e, t, first, m);
 }
 
 // Stores the maxima of a tile's 2x2 windows and which output each was, the first of equals.
@@ -84,7 +105,7 @@ template <int M, int T, class Access>
 static void put_maxima(const Epilogue& e, const OutputTile& t, Access m) {
   alignas(64) float tmp[M * T * WIDTH];
   output_columns<M, T>(t, tmp);
-  const vf bias = e.bias ? m.get(e.bias + t.channel) : vf{};
+  const vf bias = e.bias ? m.get(e.bias + t.channel) : vf{}, least_y = floor_of(e.activation);
   for (int64_t i = 0; i + 1 < t.rows; i += 2) {
     vf y[2][M];
     output_row<M, T>(tmp, i, bias, y[0]);
@@ -93,10 +114,10 @@ static void put_maxima(const Epilogue& e, const OutputTile& t, Access m) {
 #pragma GCC unroll 8
     for (int64_t j = 0; j + 1 < M; j += 2) {
       if (j + 1 >= t.cols) break;
-      Maximum best{activated(y[0][j], e.activation), vi{}};
-      best.meet(activated(y[0][j + 1], e.activation), 1);
-      best.meet(activated(y[1][j], e.activation), 2);
-      best.meet(activated(y[1][j + 1], e.activation), 3);
+      Maximum best{max(least_y, y[0][j]), vi{}};
+      best.meet(max(least_y, y[0][j + 1]), 1);
+      best.meet(max(least_y, y[1][j]), 2);
+      best.meet(max(least_y, y[1][j + 1]), 3);
       m.put(e.y + (pixel + j / 2) * e.ld + t.channel, best.value);
       if (e.index) put_index(e.index + (pixel + j / 2) * e.index_ld + t.channel, best.at, m);
     }

@@ -426,10 +426,9 @@ CALLS = [
                     *zip(LARGE, (8, 12, 4, 0, 8), strict=True))),
     *(Call(kernel, x=x) for kernel in ("channel_sum", "batch_moments") for x in LARGE),
     *(Call("scale_shift_sums", x=x, dy=x, mean=x[1:2], var=x[1:2], eps=1e-5) for x in LARGE),
-    *(Call("max_pool_dx", dy=(2, c, 4, 3), index=(np.arange(24 * c) * 5 % k**2).reshape(2, c, 4, 3).astype(kind),
-           y=(2, c, 4, 3), size=(6 + k, 7), kernel=(k, k), stride=(2, 2), padding=(0, 0),
-           dilation=(1, 1))
-      for c in LENGTHS for k, kind in ((2, np.uint8), (3, np.uint8), (3, np.uint16))),
+    *(Call("max_pool_dx", dy=(2, c, 4, 3), y=(2, c, 4, 3), size=(8, 9 - k), kernel=(k, k), stride=(2, 2),
+           index=np.resize(np.array(taps, kind), (2, c, 4, 3)), padding=(k - 2, k - 2), dilation=(1, 1))
+      for c in LENGTHS for k, taps, kind in ((2, (0, 1, 2, 3), "u1"), (3, (4, 5, 7, 8), "u1"), (3, (8, 7, 4), "u2"))),
     *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
       for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
     *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), r=(2, 3, 4, 4), **POINT, activation=a) for a in range(4)),

@@ -260,7 +260,7 @@ def test_version_and_help(capsys):
 # ---- mistakes
 
 MISTAKES = [
-    (["train", "lenet6"], "no model named 'lenet6'; did you mean 'lenet5'?"),
+    (["train", "lenet6"], "no model named 'lenet6'; did you mean 'lenet5'"),
     (["explain", "lenet5", "--precision", "drect"], "no precision named 'drect'; did you mean 'direct'?"),
     (["train", "--epochs", "0"], "'--epochs': "),
     (["train", "--epochs", "three"], "'--epochs': "),

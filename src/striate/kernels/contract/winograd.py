@@ -37,6 +37,8 @@ def _conv2d_winograd(x: Spec, u: Spec, b: Spec | None, r: Spec | None, *, out_ch
         raise ConfigError(f"{who}: padding must be 0 to K - 1 = {kernel - 1} a side, got {padding}")
     if pool and (tile % 2 or moments or r is not None):
         raise ConfigError(f"{who}: pool needs an even tile, no moments and no r, got tile {tile}, moments {moments}")
+    if moments and activation:
+        raise ConfigError(f"{who}: moments are of y before any activation, got activation {activation}")
     w = Spec((out_channels, x.shape[1], kernel, kernel), x.dtype)
     (y,) = ROWS["conv2d"].shapes(x, w, b, r, stride=(1, 1), padding=padding, dilation=(1, 1), groups=1,
                                  activation=activation)
