@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 extra = $$($(BIN)/python -c "from importlib.metadata import requires; \
 	print(*(r.split(';')[0].strip() for r in requires('striate') if \"'$(1)'\" in r or '\"$(1)\"' in r))")
 
-.PHONY: demo test check torch sanitize proofs bench wheel clean
+.PHONY: demo test check torch sanitize neon proofs bench wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/striate train lenet5 --data $(DATA) --epochs $(EPOCHS)
@@ -29,6 +29,9 @@ torch: $(VENV)/tested  ## the case table and whole networks beside PyTorch
 
 sanitize:  ## the case table under AddressSanitizer and UndefinedBehaviorSanitizer, every buffer guarded
 	$(PYTHON) tests/sanitize.py $(SANITIZE)
+
+neon: $(VENV)/tested  ## the case table on the kernels compiled for aarch64, emulated
+	$(BIN)/python tests/neon.py $(NEON)
 
 proofs: $(VENV)/tested  ## what takes minutes: many random problems, long runs, leaks
 	$(BIN)/python -m pytest -m slow

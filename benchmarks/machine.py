@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from striate.kernels import native
+
 THREADS = int(os.environ.get("STRIATE_THREADS", "2"))
 PEERS = ("striate", "numpy", "torch", "onnxruntime", "openvino", "MNN", "ncnn")
 
 
 def describe() -> dict[str, Any]:
-    """Machine, threads, versions and commit."""
+    """Machine, instruction set of striate's kernels, threads, versions and commit."""
     return {
-        "cpu": _cpu(), "cores": os.cpu_count(), "threads": THREADS, "python": platform.python_version(),
+        "cpu": _cpu(), "cores": os.cpu_count(), "isa": native.default_isa(), "threads": THREADS,
+        "python": platform.python_version(),
         "versions": {name: version(name) for name in PEERS}, "commit": _commit(),
     }
 
@@ -57,10 +60,11 @@ def report(result: dict[str, Any], path: str | None) -> None:
 
 
 def described() -> str:
-    """Machine, threads, versions and commit in a line."""
+    """Machine, instruction set, threads, versions and commit in a line."""
     facts = describe()
     versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items() if v)
-    return f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, {versions}, commit {facts['commit']}"
+    return (f"{facts['cpu']}, {facts['cores']} cores, isa {facts['isa']}, {facts['threads']} threads, {versions}, "
+            f"commit {facts['commit']}")
 
 
 def heading(title: str) -> None:

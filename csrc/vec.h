@@ -23,6 +23,10 @@ static inline vf load_part(const float* p, int64_t n) {
 #elif defined(__AVX2__) && STRIATE_WIDTH == 8
   const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
   return (vf)_mm256_maskload_ps(p, (__m256i)(lane < (int32_t)n));
+#elif STRIATE_WIDTH == 4
+  // A loop becomes a call of memcpy, around which every accumulator of a register tile would lie in memory.
+  if (n == WIDTH) return load(p);
+  return n == 3 ? vf{p[0], p[1], p[2], 0} : n == 2 ? vf{p[0], p[1], 0, 0} : n == 1 ? vf{p[0], 0, 0, 0} : vf{};
 #else
   float t[WIDTH] = {};
   for (int64_t i = 0; i < n; i++) t[i] = p[i];
@@ -47,6 +51,16 @@ static inline void store_part(float* p, vf v, int64_t n) {
     p += 2;
   }
   if (n & 1) _mm_store_ss(p, low);
+#elif STRIATE_WIDTH == 4
+  typedef double pairs __attribute__((vector_size(16)));
+  if (n == WIDTH) return store(p, v);
+  double pair = ((pairs)v)[0];
+  if (n & 2) {
+    __builtin_memcpy(p, &pair, 8);
+    pair = ((pairs)v)[1];
+    p += 2;
+  }
+  if (n & 1) __builtin_memcpy(p, &pair, 4);
 #else
   float t[WIDTH];
   store(t, v);

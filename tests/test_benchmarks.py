@@ -32,6 +32,15 @@ def job(peers, **given):
                             threads=2) | given)
 
 
+def test_the_heading_names_the_instruction_set_that_runs(peers, monkeypatch, isa, capsys):
+    import machine
+
+    monkeypatch.setenv("STRIATE_ISA", isa)
+    machine.heading("LeNet-5")
+    assert f", isa {isa}, " in capsys.readouterr().out
+    assert machine.describe()["isa"] == isa
+
+
 def measured(peers, engine, *rounds):
     return peers.Measured(engine, [list(times) for times in rounds], peak_mib=7.0)
 
