@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/striate train lenet5 --data $(DATA) --epochs $(EPOCHS)
 
 test: $(VENV)/tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/tested  ## format, lint, types, sizes and import order
 	$(BIN)/ruff check .

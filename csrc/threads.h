@@ -24,7 +24,7 @@ struct Gong {
   std::mutex mutex;
   std::condition_variable changed;
 
-  void ring();                         // the next value; wakes whoever parks
+  void ring();                               // the next value; wakes whoever parks
   void wait(uint32_t old, int64_t spin_ns);  // returns once the value is no longer `old`
 };
 

@@ -84,7 +84,7 @@ class Call:
 def short(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{value.shape}" if value.ndim else str(value)
-    return getattr(value, "__name__", None) or str(value)
+    return getattr(value, "__name__", None) or str(value).split(" at 0x")[0]  # addresses change
 
 
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 34, 66)  # around the vector widths 4, 8 and 16
