@@ -54,7 +54,7 @@ struct Forward {
 
 static int64_t conv2d_gemm_scratch(const Args& a, int threads, const Blocking& b) {
   const Forward f(a);
-  return f.work_bytes(threads, b) + moments_bytes(a.i[13], f.chunks_at_most(b), f.O);
+  return f.work_bytes(threads, b) + conv_moments_bytes(a.i[13], f.chunks_at_most(b), f.O);
 }
 
 static void multiply_lines(const Forward& f, const Job& job, Team& team) {

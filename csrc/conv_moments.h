@@ -9,6 +9,7 @@
 // beside the `depth` multiply-adds that made it some 3 operations a float, where a pass of its own would read the whole
 // map from memory again.
 #pragma once
+#include "moments.h"
 
 // Rows of a block: float32 sums of more lose digits. Rows whose mean is its centre.
 static const int64_t MOMENT_ROWS = 256, CENTRE_ROWS = 16;
@@ -58,7 +59,8 @@ static inline void join_column(double& mean, double& squares, double before, dou
   squares += other_squares + delta * delta * before * share;
 }
 
-// The moments a kernel collects: a chunk's are C means, then C sums of squared deviations. C is 0 where nobody asks.
+// The moments a convolution collects, a chunk's as in moments.h: C means, then C sums of squared deviations. C is 0
+// where nobody asks.
 struct ConvMoments {
   double* chunks;
   int64_t C;
@@ -88,26 +90,13 @@ struct ConvMoments {
   }
 };
 
-static inline int64_t moments_bytes(bool wanted, int64_t chunks, int64_t C) { return wanted ? chunks * 2 * C * 8 : 0; }
-
-// Channels that one chunk of the joining takes.
-static const int64_t JOINED_CHANNELS = 64;
+static inline int64_t conv_moments_bytes(bool wanted, int64_t chunks, int64_t C) {
+  return wanted ? chunks * moments_bytes(C) : 0;
+}
 
 // Joins all chunks, of which chunk i has rows(i), into out: mean, var, and unbiased if it is there.
 template <class F>
 static void finish_moments(const ConvMoments& m, int64_t chunks, F rows, const Tensor* out, Team& team) {
-  for_chunks(team, ceil_div(m.C, JOINED_CHANNELS), [&](int64_t part) {
-    const int64_t first = part * JOINED_CHANNELS, count = least(m.C - first, JOINED_CHANNELS);
-    double mean[JOINED_CHANNELS] = {}, squares[JOINED_CHANNELS] = {}, before = 0.0;
-    for (int64_t chunk = 0; chunk < chunks; chunk++) {
-      const double n = double(rows(chunk)), share = n / (before + n), *own = m.mean(chunk) + first;
-      for (int64_t c = 0; c < count; c++) join_column(mean[c], squares[c], before, share, own[c], own[m.C + c]);
-      before += n;
-    }
-    for (int64_t c = 0; c < count; c++) {
-      out[0].f32()[first + c] = float(mean[c]);
-      out[1].f32()[first + c] = before > 0.0 ? float(squares[c] / before) : 0.0f;
-      if (out[2]) out[2].f32()[first + c] = before > 1.0 ? float(squares[c] / (before - 1.0)) : 0.0f;
-    }
-  });
+  join_moments(team, reinterpret_cast<char*>(m.chunks), m.C, 1, chunks, out[0], out[1], out[2],
+               [&](int64_t chunk, int64_t) { return rows(chunk); });
 }

@@ -77,7 +77,7 @@ struct Winograd {
 static int64_t conv2d_winograd_scratch(const Args& a, int threads, const Blocking& b) {
   const Winograd w(a);
   const WinogradCut cut = w.cut(b);
-  return cut.work_floats(threads) * 4 + moments_bytes(a.i[9], cut.chunks(), w.O);
+  return cut.work_floats(threads) * 4 + conv_moments_bytes(a.i[9], cut.chunks(), w.O);
 }
 
 // Channels of one product: NR columns of 256 stay in L1 (512 of AVX2's would fill it: 15 % slower). Sums of products

@@ -61,8 +61,7 @@ def train(
     threads: Threads = None,
     tune: Tune = False,
     resume: Annotated[bool, typer.Option(
-        "--resume", metavar=" ",
-        help="Go on with the run in --out, with the same settings and the same bits.")] = False,
+        "--resume", metavar=" ", help="Go on with the run in --out: same settings, same bits.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network and leave it, its learning curve and its confusion matrix in a folder.

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from striate.engine.tape import Call, Tape
 from striate.kernels.contract import ROWS
+from striate.kernels.problem import linear_dw
 
 UPDATES = {"sgd": ROWS["linear_dw_sgd"], "adam": ROWS["linear_dw_adam"]}  # both take w, g, ...: x, dy in the place of g
 
@@ -36,4 +37,5 @@ def absorb(tape: Tape) -> Tape:
 
 def _together(gradient: Call, update: Call) -> Call:
     w, _, *rest = update.inputs
-    return replace(update, row=UPDATES[update.row.name], inputs=(*gradient.inputs, w, *rest))
+    return replace(update, row=UPDATES[update.row.name], inputs=(*gradient.inputs, w, *rest),
+                   problem=linear_dw(*gradient.inputs))

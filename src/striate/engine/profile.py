@@ -67,21 +67,17 @@ def flops_of(call: Call) -> int:
     """2 MACs of its definition for the matrix products, else one operation for each element of the largest tensor."""
     if call.problem is not None and call.row.name in PRODUCTS:
         return 2 * call.problem.macs
-    if call.row.name in ABSORBED:  # (N, C) and (N, O)
-        x, dy = (b.shape for b in call.inputs[:2] if b is not None)
-        return 2 * x[0] * x[1] * dy[1]
     return max((math.prod(b.shape) for b in (*call.inputs, *call.outputs) if b is not None), default=0)
 
 
 def estimated_ns(call: Call) -> float:
     """Roughly what one thread takes from cache: 50 GFLOP/s, 10 GB/s; infinite where the operations are not known."""
     heavy = call.row.algorithm or call.row.name.startswith(("conv", "linear", "callback"))
-    known = call.row.name in PACKING | ABSORBED or (call.problem is not None and call.row.name in PRODUCTS)
+    known = call.row.name in PACKING or (call.problem is not None and call.row.name in PRODUCTS)
     return math.inf if heavy and not known else flops_of(call) / 50 + bytes_of(call) / 10
 
 
 # The kernels that multiply; what else a definition is lowered to packs, pools or sums.
 PRODUCTS = frozenset({"conv2d_gemm", "conv2d_gemm_pool", "conv2d_dx_gemm", "conv2d_dw", "conv2d_winograd",
-                      "conv2d_dw_winograd", "linear_rows", "linear_dx_rows"})
-ABSORBED = frozenset({"linear_dw_sgd", "linear_dw_adam"})
+                      "conv2d_dw_winograd", "linear_rows", "linear_dx_rows", "linear_dw_sgd", "linear_dw_adam"})
 PACKING = frozenset({"pack_filters", "winograd_filters"})

@@ -76,8 +76,7 @@ def recomputed(tape: Tape, dropped: Collection[Storage], fleeting: Collection[St
     lost = set(dropped) | (set(makers) - _read_late(tape) - {b.storage for b in tape.outputs.values()})
     roots = _roots(makers, lost)
     last = {s: number for number, call in enumerate(tape.calls) if call.section in LATE for s in call.reads()}
-    brief = set(fleeting)
-    again, calls = dict[Storage, Storage](), list[Call]()
+    again, calls, brief = dict[Storage, Storage](), list[Call](), set(fleeting)
 
     def moved(b: Buffer | None) -> Buffer | None:
         return b and replace(b, storage=again.get(b.storage, b.storage))

@@ -83,7 +83,7 @@ class Call:
     section: str
     path: str = ""
     repeat: int = 1
-    problem: Problem | None = None  # what a call that choose wrote computes, or packs filters for
+    problem: Problem | None = None  # what a product computes, or packs filters for
 
     def reads(self) -> Iterator[Storage]:
         yield from (b.storage for b in self.inputs if b is not None)
