@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 def twin(name: str, arrays: Mapping[str, Array]) -> nn.Module:
     """The network called `name` with the given states, path -> array."""
     entry = find(name)
-    net = TWINS[name](entry.classes, entry.input_shape[0])
+    net = TWINS[entry.name](entry.classes, entry.input_shape[0])
     tensors = {path: torch.from_numpy(np.array(array)) for path, array in arrays.items()}
     known = {path: t for path, t in net.state_dict().items() if path.endswith("num_batches_tracked")}
     net.load_state_dict(tensors | known, assign=True)
@@ -179,5 +179,5 @@ def resnet20(classes: int, c: int) -> ResNet:
 
 
 TWINS: dict[str, Any] = {
-    "lenet5": LeNet5, "alexnet": alexnet_, "vgg16": vgg16, "resnet20": resnet20, "resnet50": resnet50,
+    "lenet5": LeNet5, "alexnet": alexnet_, "vgg_d": vgg16, "resnet20_cifar": resnet20, "resnet50": resnet50,
 }

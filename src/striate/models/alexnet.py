@@ -50,4 +50,5 @@ def _features(c: int) -> list[Module]:
     return layers
 
 
-register("alexnet", (3, 224, 224), 1000, "Krizhevsky 2014, arXiv 1404.5997")(AlexNet)
+register("alexnet", AlexNet, (3, 224, 224), 1000, "Krizhevsky 2014, arXiv 1404.5997", 2014, top1=56.522,
+         top1_source="torchvision")

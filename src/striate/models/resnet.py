@@ -106,5 +106,6 @@ class ResNet20(Module):
 
 
 PAPER = "He et al. 2015, arXiv 1512.03385"
-register("resnet50", (3, 224, 224), 1000, PAPER)(ResNet50)
-register("resnet20", (3, 32, 32), 10, PAPER)(ResNet20)
+register("resnet50", ResNet50, (3, 224, 224), 1000, PAPER, 2015, top1=76.13, top1_source="torchvision")
+register("resnet20_cifar", ResNet20, (3, 32, 32), 10, PAPER, 2015, top1=91.25, top1_source="the paper, CIFAR-10",
+         aliases=("resnet20",))

@@ -53,4 +53,5 @@ class VGG16(VGG):
     stages = D
 
 
-register("vgg16", (3, 224, 224), 1000, "Simonyan and Zisserman 2015, arXiv 1409.1556")(VGG16)
+register("vgg_d", VGG16, (3, 224, 224), 1000, "Simonyan and Zisserman 2015, arXiv 1409.1556", 2014, top1=71.592,
+         top1_source="torchvision", aliases=("vgg16",))
