@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from striate import ops
 from striate.errors import ConfigError
 from striate.graph import Array, State
@@ -19,7 +17,7 @@ from striate.ops.arguments import flag, integer, number, pair
 
 def _state(shape: tuple[int, ...], initializer: Initializer, trainable: bool = True) -> State:
     checked("layer", Spec(shape))
-    return State(np.zeros(shape, np.float32), trainable=trainable, initializer=initializer)
+    return State.zeros(shape, trainable=trainable, initializer=initializer)
 
 
 class Conv2d(Module):
