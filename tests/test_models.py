@@ -20,9 +20,9 @@ from striate.train import SGD
 PUBLISHED = {
     "lenet5": (61_706, 416_520),
     "alexnet": (61_100_840, 714_188_480),
-    "vgg16": (138_357_544, 15_470_264_320),
+    "vgg_d": (138_357_544, 15_470_264_320),
     "resnet50": (25_557_032, 4_089_184_256),
-    "resnet20": (269_722, 40_551_040),
+    "resnet20_cifar": (269_722, 40_551_040),
 }
 
 
@@ -71,12 +71,12 @@ def test_other_ends():
 
 
 def test_halving_takes_every_second_pixel_and_adds_zeros():
-    block = find("resnet20").build().layer2.children().__next__()[1]
+    block = st.models.build("resnet20").layer2.children().__next__()[1]
     x = image("resnet20")[:, :1, :6, :6].repeat(16, axis=1)
 
     class Shortcut(st.Module):
         def forward(self, x):
-            return block.shortcut(x)
+            return block.downsample(x)
 
     y = Shortcut()(x)
     np.testing.assert_array_equal(y[:, :16], x[:, :, ::2, ::2])

@@ -8,7 +8,7 @@ from pathlib import Path
 from striate.data import Dataset
 from striate.errors import ConfigError
 from striate.kernels.contract import Shape
-from striate.models import MODELS, create, find
+from striate.models import create, find, known
 from striate.nn import GraphModule, Module, load
 from striate.train.folder import read_config
 
@@ -32,7 +32,7 @@ class Opened:
 def open_network(given: str) -> Opened:
     """The network called `given` in the registry, in a file, or in a run folder."""
     path = Path(given)
-    if given in MODELS or not (path.exists() or path.suffix or len(path.parts) > 1):
+    if known(given) or not (path.exists() or path.suffix or len(path.parts) > 1):
         entry = find(given)
         return Opened(given, create(given), entry.input_shape)
     return open_trained(path)
@@ -40,7 +40,7 @@ def open_network(given: str) -> Opened:
 
 def for_data(opened: Opened, data: Dataset, seed: int) -> Module:
     """The network with as many inputs and outputs as the images need, its weights drawn anew; a saved one as it is."""
-    if opened.name not in MODELS or isinstance(opened.net, GraphModule):
+    if not known(opened.name) or isinstance(opened.net, GraphModule):
         return opened.net
     return create(opened.name, seed=seed, classes=len(data.classes), in_channels=data.image_shape[0])
 

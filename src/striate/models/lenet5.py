@@ -37,4 +37,4 @@ class LeNet5(Module):
         return self.fc3(x)
 
 
-register("lenet5", (1, 28, 28), 10, "LeCun et al. 1998, Proc. IEEE 86(11)")(LeNet5)
+register("lenet5", LeNet5, (1, 28, 28), 10, "LeCun et al. 1998, Proc. IEEE 86(11)", 1998)
