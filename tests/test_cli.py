@@ -262,6 +262,7 @@ def test_version_and_help(capsys):
 MISTAKES = [
     (["train", "lenet6"], "no model named 'lenet6'; did you mean 'lenet5'"),
     (["explain", "lenet5", "--precision", "drect"], "no precision named 'drect'; did you mean 'direct'?"),
+    (["train", "--precision", "sloppy"], "no precision named 'sloppy'; there are default, direct, fast"),
     (["train", "--epochs", "0"], "'--epochs': "),
     (["train", "--epochs", "three"], "'--epochs': "),
     (["train", "--batch-size", "-1"], "'--batch-size': "),

@@ -131,8 +131,9 @@ def adaptive_avg_pool_dx(dy: Array, *, size: Shape) -> Array:
 def _adaptive_windows(size: Shape, out: Shape) -> Iterator[tuple[int, int, slice, slice]]:
     """Each pixel of a map of `out` and its window: from floor(i size / out) to ceil((i + 1) size / out)."""
     for i, j in product(*map(range, out)):
-        yield i, j, *(slice(at * extent // o, -(-(at + 1) * extent // o))
-                      for at, extent, o in zip((i, j), size, out, strict=True))
+        rows, columns = (slice(at * extent // o, -(-(at + 1) * extent // o))
+                         for at, extent, o in zip((i, j), size, out, strict=True))
+        yield i, j, rows, columns
 
 
 def _divisor(size: Shape, kernel: Shape, stride: Shape, padding: Shape, out: Shape, count_include_pad: int) -> Array:
