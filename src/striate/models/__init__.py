@@ -2,6 +2,7 @@
 
 from striate.models import (  # noqa: F401  # each enters its networks
     alexnet,
+    googlenet,
     inception_v3,
     lenet5,
     resnet,
