@@ -2,10 +2,12 @@
 
 from striate.models import (  # noqa: F401  # each enters its networks
     alexnet,
+    densenet,
     googlenet,
     inception_v3,
     lenet5,
     resnet,
+    squeezenet,
     vgg,
 )
 from striate.models.registry import ALIASES, MODELS, build, create, find, known, name_of, register
