@@ -3,9 +3,11 @@
 from striate.models import (  # noqa: F401  # each enters its networks
     alexnet,
     densenet,
+    efficientnet_lite,
     googlenet,
     inception_v3,
     lenet5,
+    mobilenet_v2,
     resnet,
     squeezenet,
     vgg,
