@@ -9,6 +9,7 @@ from striate.models import (  # noqa: F401  # each enters its networks
     lenet5,
     mobilenet_v2,
     resnet,
+    shufflenet_v2,
     squeezenet,
     vgg,
 )
