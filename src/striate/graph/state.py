@@ -99,10 +99,11 @@ def _restored(array: Array, trainable: bool, parameter: bool, path: str) -> Stat
 
 
 def aligned_copy(array: Array) -> Array:
-    """A C-contiguous copy of `array` that starts on a cache line."""
+    """A C-contiguous copy of `array` that starts on a cache line; of a zero broadcast to a shape no page is touched."""
     nbytes = max(array.nbytes, 1)
     raw = np.zeros(nbytes + 64, np.uint8)
     start = -raw.ctypes.data % 64
     out: Array = raw[start : start + array.nbytes].view(array.dtype.newbyteorder("=")).reshape(array.shape)
-    out[...] = array
+    if any(array.strides) or array[(slice(1),) * array.ndim].any():
+        out[...] = array
     return out

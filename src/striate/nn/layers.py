@@ -19,7 +19,7 @@ from striate.ops.arguments import flag, integer, number, pair
 
 def _state(shape: tuple[int, ...], initializer: Initializer, trainable: bool = True) -> State:
     checked("layer", Spec(shape))
-    return State(np.zeros(shape, np.float32), trainable=trainable, initializer=initializer)
+    return State(np.broadcast_to(np.float32(0), shape), trainable=trainable, initializer=initializer)
 
 
 class Conv2d(Module):

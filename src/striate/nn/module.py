@@ -82,18 +82,19 @@ class Module:
 
     def module_paths(self) -> dict[int, str]:
         """id of each module -> its path."""
-        self.states()
+        self.named_states()
         return {id(module): path for path, module in self.modules()}
 
     def states(self) -> dict[str, State]:
         """Path -> state of everything inside that outlives a run."""
-        found = self._named_states()
+        found = self.named_states()
         for state in found.values():
             if state.pending:
                 state.initialize()
         return found
 
-    def _named_states(self) -> dict[str, State]:
+    def named_states(self) -> dict[str, State]:
+        """As `states`, but what has no numbers yet draws none: all that tracing and planning need."""
         found: dict[State, None] = {}
         for prefix, module in self.modules():
             for name, state in module.own_states():
@@ -104,7 +105,7 @@ class Module:
 
     def initialize(self, seed: int = 0) -> Module:
         """Draws all initial weights anew, each keyed by (seed, its path)."""
-        for state in self._named_states().values():
+        for state in self.named_states().values():
             state.initialize(seed)
         return self
 
@@ -157,7 +158,7 @@ class Module:
 
         Raises: UnknownName, ConfigError for missing or surplus paths, ShapeError for another shape.
         """
-        states = self._named_states()
+        states = self.named_states()
         for path, array in arrays.items():
             if path not in states:
                 raise unknown_name("load", "state", path, states)

@@ -32,7 +32,7 @@ class _Optimizer:
     def slots(self, state: State) -> tuple[State, ...]:
         """The states kept for a parameter, zero at first."""
         if state not in self._slots:
-            zeros = np.zeros(state.shape, np.float32)
+            zeros = np.broadcast_to(np.float32(0), state.shape)  # no page is touched before the first step
             self._slots[state] = tuple(
                 State(zeros, trainable=False, path=f"{state.path}.{name}") for name in self.slot_names
             )
