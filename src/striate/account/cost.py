@@ -128,7 +128,7 @@ def account(net: Module, input_shape: Sequence[int] | None = None, batch: int = 
     image = _image_shape(net, input_shape)
     n = integer("account", "batch", batch)
     rows = _rows(net.graph(image, batch=n), CONVENTIONS[convention])
-    held = sum(elements(Spec(s.shape)) for s in net.named_states().values() if s.parameter)
+    held = sum(elements(Spec(s.shape)) for s in net.states().values() if s.parameter)
     sums = {of: sum(getattr(row, of) for row in rows) for of in Total.__dataclass_fields__ if of != "all_parameters"}
     return Account(name_of(net), (n, *image), CONVENTIONS[convention], rows, Total(**sums, all_parameters=held))
 

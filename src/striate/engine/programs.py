@@ -142,7 +142,7 @@ class Programs:
         return graph
 
     def _need_states(self, graph: Graph) -> None:
-        known = set(self.net.named_states().values())
+        known = set(self.net.states().values())
         for node in graph.nodes:
             lost = [v for v in node.inputs if v is not None and isinstance(v.source, State) and v.source not in known]
             if lost:
@@ -159,7 +159,6 @@ class Programs:
 
     def _build(self, request: Request, batch: int) -> Program:
         graph = self.graph(request, batch)
-        self.net.states()  # draws what has no numbers yet
         isa, threads = native.default_isa(), native.get_threads()
         return Program(self._tape(graph, request, isa, threads), isa=isa, threads=threads, arena=self.arena,
                        nest=graph.nest, memory_budget=request.memory_budget)

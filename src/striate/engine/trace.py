@@ -24,8 +24,6 @@ class Network(Protocol):
 
     def states(self) -> dict[str, State]: ...
 
-    def named_states(self) -> dict[str, State]: ...
-
 
 def trace(net: Network, x: Spec, *, training: bool = False, loss: Loss | None = None, targets: Spec | None = None,
           metrics: Metrics | None = None) -> Graph:

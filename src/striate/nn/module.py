@@ -82,19 +82,11 @@ class Module:
 
     def module_paths(self) -> dict[int, str]:
         """id of each module -> its path."""
-        self.named_states()
+        self.states()
         return {id(module): path for path, module in self.modules()}
 
     def states(self) -> dict[str, State]:
-        """Path -> state of everything inside that outlives a run."""
-        found = self.named_states()
-        for state in found.values():
-            if state.pending:
-                state.initialize()
-        return found
-
-    def named_states(self) -> dict[str, State]:
-        """As `states`, but what has no numbers yet draws none: all that tracing and planning need."""
+        """Path -> state of everything inside that outlives a run; its first numbers are drawn when they are needed."""
         found: dict[State, None] = {}
         for prefix, module in self.modules():
             for name, state in module.own_states():
@@ -105,7 +97,7 @@ class Module:
 
     def initialize(self, seed: int = 0) -> Module:
         """Draws all initial weights anew, each keyed by (seed, its path)."""
-        for state in self.named_states().values():
+        for state in self.states().values():
             state.initialize(seed)
         return self
 
@@ -140,7 +132,10 @@ class Module:
     @contextmanager
     def edit(self) -> Iterator[dict[str, Array]]:
         """Writable arrays of all states, path -> array, for the length of a with block."""
-        arrays = {path: s.storage.view() for path, s in self.states().items()}
+        states = self.states()
+        for state in states.values():
+            state.draw()
+        arrays = {path: state.storage.view() for path, state in states.items()}
         Edits.open += 1
         try:
             yield arrays
@@ -158,7 +153,7 @@ class Module:
 
         Raises: UnknownName, ConfigError for missing or surplus paths, ShapeError for another shape.
         """
-        states = self.named_states()
+        states = self.states()
         for path, array in arrays.items():
             if path not in states:
                 raise unknown_name("load", "state", path, states)
