@@ -3,6 +3,7 @@
 from striate.models import (  # noqa: F401  # each enters its networks
     alexnet,
     lenet5,
+    nin,
     resnet,
     resnet_cifar,
     vgg,

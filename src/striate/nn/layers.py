@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from striate import ops
 from striate.errors import ConfigError
 from striate.graph import State
