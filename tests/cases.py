@@ -215,8 +215,8 @@ CALLBACKS = [
     Case("pool2d", x=(1, 2, 5, 5), kernel_size=2, stride=1, padding=1, padding_value=2.0, function=l2,
          derivative=l2_slope),
     Case("pool2d", x=(0, 2, 5, 5), kernel_size=2, function=l2, derivative=l2_slope),
-    Case("callback", x=(2, 3, 4, 5), function=cube, derivative=cube_slope),
-    Case("callback", x=(2, 3), function=cube, derivative=cube_slope, shape=(3,)),
+    Case("callback", x=(2, 3, 4, 5), function=cube, derivative=cube_slope, cost=(0, 120)),
+    Case("callback", x=(2, 3), function=cube, derivative=cube_slope, shape=(3,), cost=(0, 6)),
 ]
 
 CHANNELS = [dict(running_mean=(c,), running_var=(c,), weight=(c,), bias=(c,)) for c in range(41)]
