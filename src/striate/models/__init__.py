@@ -3,6 +3,7 @@
 from striate.models import (  # noqa: F401  # each enters its networks
     alexnet,
     lenet5,
+    lenet5_1998,
     nin,
     resnet,
     resnet_cifar,
