@@ -35,7 +35,7 @@ def basic(c, o, kernel, stride=1, padding=0, norm=True):
 
 
 class VGG16(Base):
-    def __init__(self):
+    def __init__(self, units):
         super().__init__()
         layers, c = [], 3
         for o in (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0):
@@ -43,11 +43,11 @@ class VGG16(Base):
             c = o or c
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Linear(7 * 7 * 512, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(),
-            nn.Linear(4096, 1000))
+            nn.Linear(7 * 7 * 512, units), nn.ReLU(), nn.Dropout(), nn.Linear(units, units), nn.ReLU(), nn.Dropout(),
+            nn.Linear(units, 1000))
 
     def forward(self, x):
-        return self.classifier(self.features(x).flatten(1))
+        return self.classifier(nn.functional.adaptive_avg_pool2d(self.features(x), 7).flatten(1))
 
 
 class Inception(Base):
@@ -153,13 +153,13 @@ class MobileNetV2(Base):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
-# the definition, and the image's size: as small as the network allows
+# the definition, the image's size, options: as small as the network allows
 NETWORKS = {
-    "vgg_d": (VGG16, 224),
-    "googlenet": (GoogLeNet, 96),
-    "googlenet_torchvision": (lambda: GoogLeNet(norm=True), 96),
-    "resnet50": (ResNet50, 64),
-    "mobilenet_v2": (MobileNetV2, 64),
+    "vgg_d": (lambda: VGG16(512), 64, dict(units=512)),
+    "googlenet": (GoogLeNet, 96, dict(heads=False)),
+    "googlenet_torchvision": (lambda: GoogLeNet(norm=True), 96, dict(heads=False)),
+    "resnet50": (ResNet50, 64, {}),
+    "mobilenet_v2": (MobileNetV2, 64, {}),
 }
 
 
@@ -205,9 +205,9 @@ def err(net, rng):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits(name):
     rng = np.random.default_rng(0)
-    define, size = NETWORKS[name]
+    define, size, options = NETWORKS[name]
     x = rng.standard_normal((1, 3, size, size), np.float32)
-    ours = st.models.build(name, **({"heads": False} if "googlenet" in name else {}))
+    ours = st.models.build(name, **options)
     with torch.no_grad():
         theirs = define().eval()
         draw(theirs, rng)
