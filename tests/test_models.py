@@ -23,7 +23,7 @@ PUBLISHED = {
     "vgg_d": (138_357_544, 15_470_264_320),
     "resnet50": (25_557_032, 4_089_184_256),
     "resnet20_cifar": (269_722, 40_551_040),
-    # what inference uses: GoogLeNet's main branch, Inception-v3 without its head; tests/test_inception.py has the others
+    # what inference uses: GoogLeNet's main branch, Inception-v3 without its head; test_inception.py has the others
     "googlenet": (6_998_552, 1_582_671_872),
     "googlenet_torchvision": (6_624_904, 1_498_376_192),
     "inception_v3": (23_834_568, 5_713_216_096),
