@@ -198,3 +198,22 @@ static void from_dense(const Args& a, Team& team) {
   if (a.t[1].rank != 4) return copy(a, team);
   from_order(team, a.t[0], a.t[1], a.t[1].shape[1] * a.t[1].shape[2] * a.t[1].shape[3]);
 }
+
+// ---- channel shuffle: y[j * groups + i] = x[i * C / groups + j], a transpose of every pixel's channels
+
+static inline void shuffle_pixel(const float* x, float* y, int64_t groups, int64_t each) {
+  if (groups == 2)
+    for (int64_t j = 0; j < each; j++) y[2 * j] = x[j], y[2 * j + 1] = x[each + j];
+  else if (each == 2)
+    for (int64_t i = 0; i < groups; i++) y[i] = x[2 * i], y[groups + i] = x[2 * i + 1];
+  else transpose_tile(x, each, y, groups, groups, each);
+}
+static void channel_shuffle(const Args& a, Team& team) {
+  const Tensor &x = a.t[0], &y = a.t[1];
+  const int64_t groups = a.i[0], each = cols_of(x) / groups;
+  const Grid g = make_grid(rows_of(x), cols_of(x), cols_of(x), false);
+  for_chunks(team, g.chunks, [&](int64_t chunk) {
+    for (int64_t row = g.begin(chunk); row < g.end(chunk); row++)
+      shuffle_pixel(x.f32() + row * pitch_of(x), y.f32() + row * pitch_of(y), groups, each);
+  });
+}

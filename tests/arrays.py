@@ -33,12 +33,14 @@ def made_of(row, rng, name, value, dtype):
 
 
 def numbers(rng, name, shape, op):
-    """Normal numbers; positive where the operation needs them so, and away from zero below a fraction."""
+    """Normal numbers; positive where the operation needs them so, away from zero below a fraction, wide for a ramp."""
     if name in ("var", "running_var", "lr") or (name == "weight" and op == "cross_entropy"):
         return rng.uniform(0.5, 2, shape)
     if name == "b" and op == "div":
         return rng.uniform(0.5, 2, shape) * rng.choice([-1, 1], shape)
-    return rng.standard_normal(shape)
+    if op == "lp_pool2d":
+        return rng.uniform(0.25, 2, shape)
+    return (4 if op in ("relu6", "hard_swish") else 1) * rng.standard_normal(shape)
 
 
 def special(rng, shape, data, dtype):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from striate import ops
-from striate.errors import ConfigError, DtypeError, ShapeError
+from striate.errors import ConfigError, DtypeError, ShapeError, UnknownName
 from striate.kernels import reference
 from striate.kernels.contract import ROWS
 
@@ -23,7 +23,8 @@ TENSORS = {"conv2d": "x w b r", "linear": "x w b", "batch_norm": "x running_mean
            "conv2d_norm": "x w b mean var gamma beta r", "linear_norm": "x w b mean var gamma beta",
            "conv2d_moments": "x w b", "conv2d_max_pool": "x w b", "norm_act": "x mean var gamma beta r",
            "conv2d_max_pool_norm": "x w b mean var gamma beta",
-           "cross_entropy": "logits targets weight", "count_correct": "logits targets", "mse_loss": "x target"}
+           "cross_entropy": "logits targets weight", "count_correct": "logits targets", "mse_loss": "x target",
+           "rbf": "x centers"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +141,10 @@ CONVOLUTION = [
     Case("linear", x=(70, 3), w=(2, 3)),
     *(Case("linear", x=(3, c), w=(67 - c, c), b=(67 - c,)) for c in LENGTHS),
     *(Case("linear", x=(4, 9), w=(5, 9), b=(5,), layout=layout) for layout in LAYOUTS),
+    *(Case("rbf", x=(n, c), centers=(k, c)) for n, c, k in ((4, 7, 5), (1, 1, 1), (0, 7, 5), (3, 400, 10), (70, 3, 2))),
+    *(Case("rbf", x=(3, c), centers=(67 - c, c)) for c in LENGTHS),
+    *(Case("rbf", x=(4, 9), centers=(5, 9), layout=layout) for layout in LAYOUTS),
+    Case("rbf", x=(3, 9), centers=(5, 9), data="one_nan"),
 ]
 
 POOLING = [
@@ -172,6 +177,19 @@ POOLING = [
     Case("global_avg_pool2d", x=(2, 5, 7, 6)),
     Case("global_avg_pool2d", x=(0, 5, 7, 6)),
     Case("global_avg_pool2d", x=(2, 33, 1, 1)),
+    *(Case("adaptive_avg_pool2d", x=x, output_size=out)
+      for x, out in (((2, 3, 7, 9), 3), ((2, 3, 5, 11), (3, 4)), ((1, 2, 3, 4), (6, 7)), ((2, 3, 6, 8), (3, 4)),
+                     ((2, 3, 6, 7), (3, 4)), ((1, 2, 1, 1), (2, 3)), ((0, 2, 5, 5), 2), ((1, 3, 10, 10), (9, 7)))),
+    *(Case("adaptive_avg_pool2d", x=(1, c, 4, 5), output_size=3) for c in LENGTHS),
+    *(Case("adaptive_avg_pool2d", x=(3, 3, 6, 5), output_size=4, layout=layout) for layout in LAYOUTS),
+    Case("adaptive_avg_pool2d", x=(1, 2, 6, 5), output_size=4, data="one_nan"),
+    *(Case("lp_pool2d", x=(2, 3, 7, 8), p=p, kernel_size=3, stride=2) for p in (1, 1.5, 2, 3, 4.0, 5.25, 10)),
+    *(Case("lp_pool2d", x=(2, 3, 8, 7), p=p, kernel_size=(3, 2), ceil_mode=True) for p in (1, 2, 3)),
+    Case("lp_pool2d", x=(2, 3, 9, 7), p=2, kernel_size=2, stride=(3, 1)),
+    Case("lp_pool2d", x=(0, 3, 9, 7), p=2, kernel_size=2),
+    Case("lp_pool2d", x=(1, 2, 6, 6), p=2, kernel_size=2, data="one_nan"),
+    *(Case("lp_pool2d", x=(1, c, 4, 5), p=2, kernel_size=2) for c in LENGTHS),
+    *(Case("lp_pool2d", x=(3, 3, 6, 6), p=2, kernel_size=2, layout=layout) for layout in LAYOUTS),
 ]
 
 
@@ -218,6 +236,15 @@ NORMALISATION = [
     *(Case("batch_norm", x=(2, c, 1, 3), **CHANNELS[c]) for c in LENGTHS if c < 41),
     *(Case("batch_norm", x=(2, 4, 3, 3), **CHANNELS[4], training=True, layout=layout)
       for layout in LAYOUTS if layout != "repeated"),
+    *(Case("local_response_norm", x=(2, 7, 3, 4), size=size, alpha=0.3, beta=beta, k=k)
+      for size, beta, k in ((1, 0.75, 1.0), (2, 0.75, 2.0), (3, 0.5, 1.0), (4, 1.0, 0.1), (5, 0.0, 1.0), (9, 2, 3.0))),
+    Case("local_response_norm", x=(2, 11, 3, 4)),
+    Case("local_response_norm", x=(3, 11), size=40, alpha=0.1),
+    Case("local_response_norm", x=(0, 5, 2, 2)),
+    *(Case("local_response_norm", x=(2, c, 1, 3), alpha=0.2) for c in LENGTHS),
+    *(Case("local_response_norm", x=(3, 6, 3, 2), alpha=0.2, layout=layout) for layout in LAYOUTS),
+    Case("local_response_norm", x=(2, 9, 2, 2), data="one_nan"),
+    Case("local_response_norm", x=(2, 9, 2, 2), data="large"),
     Case("lerp", old=(5,), new=(5,), weight=0.1),
     Case("lerp", old=(2, 3, 4, 5), new=(2, 3, 4, 5), weight=0.9),
     Case("dropout", x=(3, 4, 5, 6), p=0.5, seed=7, step=3),
@@ -227,12 +254,15 @@ NORMALISATION = [
     *(Case("dropout", x=(2, c, 1, 3), p=0.5, seed=c) for c in LENGTHS),
 ]
 
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "relu6", "leaky_relu", "hard_swish", "gelu")
 ELEMENTWISE = [
-    *(Case(op, x=x) for op in ("relu", "tanh", "sigmoid")
+    *(Case(op, x=x) for op in ACTIVATIONS
       for x in ((2, 3, 4, 5), (0, 3, 2, 2), (3, 7), (5,), *((1, n) for n in LENGTHS), *((2, n, 1, 2) for n in (3, 9)))),
     *(Case(op, x=(3, 5, 2, 3), layout=layout) for op in ("relu", "tanh") for layout in LAYOUTS),
-    *(Case(op, x=(2, 40), data="large") for op in ("relu", "tanh", "sigmoid")),
-    *(Case(op, x=(2, 9), data="one_nan") for op in ("relu", "tanh", "sigmoid")),
+    *(Case(op, x=(2, 40), data="large") for op in ACTIVATIONS),
+    *(Case(op, x=(2, 9), data="one_nan") for op in ACTIVATIONS),
+    *(Case("leaky_relu", x=(2, 3, 4, 5), slope=slope) for slope in (0.0, 0.2, -0.5, 1.5)),
+    *(Case("gelu", x=(2, 3, 4, 5), approximate="tanh", data=data) for data in ("normal", "large", "one_nan")),
     Case("clip", x=(2, 3, 4, 5), low=-0.5, high=0.7),
     Case("clip", x=(2, 17), low=-INF, high=0.0),
     Case("clip", x=(0, 17), low=0.0, high=6.0),
@@ -296,6 +326,11 @@ MOVES = [
     Case("pad_channels", x=(2, 8, 3, 1), channels=8),
     Case("pad_channels", x=(2, 3, 4, 5), channels=0),
     Case("pad_channels", x=(0, 3, 4, 5), channels=13),
+    *(Case("channel_shuffle", x=x, groups=groups)
+      for x, groups in (((2, 6, 3, 4), 1), ((2, 6, 3, 4), 2), ((2, 6, 3, 4), 3), ((2, 6, 3, 4), 6), ((3, 20), 4),
+                        ((0, 6, 2, 2), 3), ((1, 256, 1, 2), 16), ((1, 510, 1, 2), 17))),
+    *(Case("channel_shuffle", x=(2, 2 * n, 2, 1), groups=2) for n in LENGTHS),
+    *(Case("channel_shuffle", x=(3, 6, 3, 2), groups=3, layout=layout) for layout in LAYOUTS),
     Case("flatten", x=(2, 3, 4, 5)),
     Case("flatten", x=(2, 8, 1, 1)),
     Case("flatten", x=(2, 1, 4, 5)),
@@ -353,6 +388,16 @@ ERRORS = [
     Case("dropout", x=(2, 3), p=1.0, error=ConfigError, match="p must be a number from 0"),
     Case("lerp", old=(3,), new=(3,), weight=1.5, error=ConfigError, match="weight must be a number from 0 to 1"),
     Case("global_avg_pool2d", x=(2, 3), error=ShapeError, match="x must have rank 4, got rank 2"),
+    Case("adaptive_avg_pool2d", x=(2, 3), output_size=2, error=ShapeError, match="x must have rank 4, got rank 2"),
+    Case("adaptive_avg_pool2d", x=(2, 3, 4, 4), output_size=0, error=ConfigError, match="output_size must be positive"),
+    Case("lp_pool2d", x=(2, 3, 8, 8), p=0.5, kernel_size=2, error=ConfigError, match="p must be a number from 1"),
+    Case("lp_pool2d", x=(2, 3, 8, 8), p=2, kernel_size=9, error=ShapeError, match="must fit into the padded input"),
+    Case("local_response_norm", x=(2, 3), size=0, error=ConfigError, match="size must be positive, got 0"),
+    Case("local_response_norm", x=(3,), error=ShapeError, match="x must have rank 2 or 4, got rank 1"),
+    Case("gelu", x=(2, 3), approximate="erf", error=UnknownName, match="no form .approximate. named 'erf'"),
+    Case("leaky_relu", x=(2, 3), slope=INF, error=ConfigError, match="slope must be a number from"),
+    Case("channel_shuffle", x=(2, 9, 4, 4), groups=2, error=ShapeError, match="multiple of groups = 2, got C = 9"),
+    Case("rbf", x=(2, 9), centers=(3, 8), error=ShapeError, match=r"\(K, C\) with C = 9, got \(3, 8\)"),
     Case("flatten", x=(3,), error=ShapeError, match="x must have rank 2 or 3 or 4, got rank 1"),
     Case("callback", x=(2, 3), function=3, error=ConfigError, match="needs a function, got 3"),
     Case("count_correct", logits=(2, 3), targets=np.zeros(2, np.float32), error=DtypeError, match="must be integers"),
@@ -478,6 +523,13 @@ CALLS = [
       for w in ((3,), (5, 7), (4, 3, 3, 3)) for step in (1, 2, 1000) for decay, decoupled in
       ((0.0, 0), (0.01, 0), (0.01, 1))),
     *(Call("scale", x=(2, n, 2, 1), factor=-0.3) for n in LENGTHS),
+    *(Call("lp_pool", x=(2, 5, 7, 6), p=p, kernel=(3, 2), stride=(2, 2), ceil=c) for p in (2.0, 4.0) for c in (0, 1)),
+    *(Call("lp_pool_dx", x=x, y=(2, 5, 3, 3), dy=(2, 5, 3, 3), p=p, kernel=(3, 2), stride=(2, 2))
+      for x in ((2, 5, 7, 6), np.zeros((2, 5, 7, 6))) for p in (1.0, 2.0, 3.0)),
+    *(Call("lp_pool_dx", x=np.zeros((1, 9, 4, 4)), y=np.zeros((1, 9, 2, 2)), dy=(1, 9, 2, 2), p=p, kernel=(2, 2),
+           stride=(2, 2)) for p in (1.0, 2.0, 2.5)),
+    *(Call(name, **{t: (3, 37, 40, 20) for t in tensors}, size=5, alpha=0.2, beta=0.75, offset=1.0)
+      for name, tensors in (("local_response_norm", "x"), ("local_response_norm_dx", ("x", "dy")))),
 ]
 
 

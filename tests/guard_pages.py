@@ -83,6 +83,7 @@ def linear(n, m):
         yield Call("linear", x=x, w=w, b=(m,), activation=0)
         yield Call("linear_dx", dy=dy, w=w)
         yield Call("linear_dw", x=x, dy=dy)
+        yield Call("rbf", x=x, w=w)
         yield Call("linear_dw_sgd", x=x, dy=dy, w=w, v=w, lr=(), momentum=0.9, nesterov=1, weight_decay=0.1)
         yield Call("linear_dw_adam", x=x, dy=dy, w=w, m=w, v=np.ones(w), lr=(), step=np.array(3), beta1=0.9, beta2=0.9,
                    eps=1e-8, weight_decay=0.1, decoupled=0)
@@ -109,6 +110,10 @@ def norms(n, m):
         yield Call("scale_shift", x=x, mean=c, var=c, gamma=c, beta=c, eps=1e-3)
         yield Call("scale_shift_sums", x=x, dy=x, mean=c, var=c, eps=1e-3)
         yield Call("scale_shift_dx", dy=x, var=c, gamma=c, eps=1e-3)
+        for size in (1, 4, 5):
+            window = dict(size=size, alpha=0.1, beta=0.75, offset=1.0)
+            yield Call("local_response_norm", x=x, **window)
+            yield Call("local_response_norm_dx", x=x, dy=x, **window)
         yield from (norm_call(kernel, x, at) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
                     for at in (0, 12))
     yield Call("scale_shift_dstats", sum_dy=(n,), sum_dy_xhat=(n,), var=(n,), gamma=(n,), eps=1e-3)
@@ -124,12 +129,22 @@ def pools(n, m):
         yield Call("max_pool_dx", dy=y, index=index, y=y, size=x[2:], **half, dilation=(1, 1))
         yield Call("avg_pool", x=x, **half, ceil=0, count_include_pad=1)
         yield Call("avg_pool_dx", dy=y, size=x[2:], **half, count_include_pad=1)
+    for x, y in (((2, n, 4, 6), (2, n, 2, 3)), ((1, 3, 4, 2 * n), (1, 3, 2, n))):
+        yield Call("lp_pool", x=x, p=2.0, kernel=(2, 2), stride=(2, 2), ceil=0)
+        yield Call("lp_pool_dx", x=x, y=y, dy=y, p=2.0, kernel=(2, 2), stride=(2, 2))
+        yield Call("adaptive_avg_pool", x=x, out=(3, 4))
+        yield Call("adaptive_avg_pool_dx", dy=y, size=(3, 5))
 
 
 def elementwise(n, m):
     for x in ((n,), (3, n), (2, n, 2, 3)):
-        yield from (Call(kernel, x=x) for kernel in ("relu", "tanh", "sigmoid", "copy", "check_finite", "fill_nan"))
-        yield from (Call(kernel, y=x, dy=x) for kernel in ("relu_grad", "tanh_grad", "sigmoid_grad"))
+        yield from (Call(kernel, x=x) for kernel in ("relu", "tanh", "sigmoid", "relu6", "hard_swish", "copy",
+                                                    "check_finite", "fill_nan"))
+        yield from (Call(kernel, y=x, dy=x) for kernel in ("relu_grad", "tanh_grad", "sigmoid_grad", "relu6_grad"))
+        for kernel, params in (("leaky_relu", dict(slope=0.1)), ("gelu", dict(tanh=0)), ("gelu", dict(tanh=1))):
+            yield Call(kernel, x=x, **params)
+            yield Call(f"{kernel}_grad", x=x, dy=x, **params)
+        yield Call("hard_swish_grad", x=x, dy=x)
         yield from (Call(kernel, a=x, b=b) for kernel in ("add", "sub", "mul", "div") for b in (x, (1,) * len(x)))
         yield Call("clip", x=x, low=-1.0, high=1.0)
         yield Call("clip_grad", x=x, dy=x, low=-1.0, high=1.0)
@@ -151,6 +166,8 @@ def losses_and_moves(n, m):
     yield Call("count_correct", x=(3, n), targets=classes)
     yield Call("mse", x=(3, n), target=(3, n))
     yield Call("mse_dx", x=(3, n), target=(3, n), dloss=())
+    yield Call("channel_shuffle", x=(2, 2 * n, 2, 3), groups=2)
+    yield Call("channel_shuffle", x=(2, 2 * n, 2, 3), groups=n)
     yield Call("flatten", x=(2, n, 2, 3))
     yield Call("unflatten", x=(2, 6 * n), shape=(n, 2, 3))
     yield Call("to_dense", x=(2, n, 2, 3))

@@ -32,6 +32,8 @@ IMAGES = dict(x=(2, 4, 8, 8))
 CONV = dict(**IMAGES, w=(4, 4, 3, 3))
 POOLS = [("max_pool2d", dict(**IMAGES, kernel_size=2), ("kernel_size", "stride", "padding", "dilation")),
          ("avg_pool2d", dict(**IMAGES, kernel_size=2), ("kernel_size", "stride", "padding")),
+         ("lp_pool2d", dict(**IMAGES, p=2, kernel_size=2), ("kernel_size", "stride")),
+         ("adaptive_avg_pool2d", dict(**IMAGES, output_size=3), ("output_size",)),
          ("pool2d", dict(**IMAGES, kernel_size=2, function=l2), ("kernel_size", "stride", "padding"))]
 
 

@@ -428,6 +428,19 @@ def test_a_learning_rate_that_is_none_changes_nothing(lr):
     np.testing.assert_array_equal(net.head.weight.array, before)
 
 
+def test_weights_are_drawn_when_they_are_needed():
+    x = batch((3, 8, 8), 5, n=2)[0]
+    net, drawn = Tiny(), Tiny().initialize(0)
+    net.graph((3, 8, 8))
+    program = net.programs.get(Request(Spec((3, 8, 8))), 2)
+    assert all(s.pending and not s.storage.any() for s in net.states().values()) and program.plan.peak_bytes
+    for state in net.states().values():
+        state.path = "renamed"  # as another network around it would; the key is the path it was planned under
+    np.testing.assert_array_equal(net(x), drawn(x))
+    with Tiny().edit() as arrays:
+        assert all(np.array_equal(array, drawn.states()[path].array) for path, array in arrays.items())
+
+
 def test_a_saved_body_inside_another_network(tmp_path):
     st.save(nn.Sequential(nn.Linear(4, 3)).initialize(1), tmp_path / "body.safetensors", (4,))
     net = nn.Sequential(st.load(tmp_path / "body.safetensors"), nn.Linear(3, 2)).initialize(2)

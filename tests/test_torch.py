@@ -34,6 +34,15 @@ def batch_norm(F, x, running_mean, running_var, weight=None, bias=None, *, train
     return F.batch_norm(x, mean, var, weight, bias, training=training, eps=eps)
 
 
+def local_response_norm(F, x, size=5, *, alpha=1e-4, beta=0.75, k=2.0):
+    pixels = x if x.ndim == 4 else x[..., None]
+    return F.local_response_norm(pixels, size, size * alpha, beta, k).reshape(x.shape)
+
+
+def channel_shuffle(F, x, groups):
+    return F.channel_shuffle(x if x.ndim == 4 else x[..., None], groups).reshape(x.shape) if len(x) else x.clone()
+
+
 def clip(F, x, low, high):
     return x.clamp(low, high)
 
@@ -44,6 +53,14 @@ def pad(F, x, padding, value=0.0):
 
 THEIRS = {
     "conv2d": conv2d, "batch_norm": batch_norm, "clip": clip, "pad": pad,
+    "local_response_norm": local_response_norm, "channel_shuffle": channel_shuffle,
+    "lp_pool2d": lambda F, x, p, kernel_size, *, stride=None, ceil_mode=False:
+        F.lp_pool2d(x, float(p), kernel_size, stride, ceil_mode),
+    "adaptive_avg_pool2d": lambda F, x, output_size: F.adaptive_avg_pool2d(x, output_size),
+    "rbf": lambda F, x, centers: (x[:, None] - centers).square().sum(2),
+    "relu6": lambda F, x: F.relu6(x), "hard_swish": lambda F, x: F.hardswish(x),
+    "leaky_relu": lambda F, x, slope=0.01: F.leaky_relu(x, slope),
+    "gelu": lambda F, x, approximate="none": F.gelu(x, approximate=approximate),
     "pad_channels": lambda F, x, channels: F.pad(x, (0, 0, 0, 0, 0, channels)),
     "linear": lambda F, x, w, b=None: F.linear(x, w, b),
     "max_pool2d": lambda F, x, kernel_size, **o: F.max_pool2d(x, kernel_size, **o),

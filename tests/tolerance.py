@@ -16,12 +16,13 @@ TINY = float(np.finfo(np.float32).tiny)  # below it a run may flush to zero
 k = reference.kernels()
 
 EXACT = {"relu", "relu_grad", "clip", "clip_grad", "copy", "window", "concat", "flatten", "unflatten", "to_dense",
-         "from_dense", "flip", "pack_filters", "max_pool", "count_correct", "check_finite"}
-ROUNDED_ONCE = {"add", "sub", "mul", "div", "scale", "dropout"}
+         "from_dense", "channel_shuffle", "flip", "relu6", "relu6_grad", "pack_filters", "max_pool", "count_correct",
+         "check_finite"}
+ROUNDED_ONCE = {"add", "sub", "mul", "div", "scale", "dropout", "leaky_relu", "leaky_relu_grad"}
 SUBTRACTED = {"scale_shift": ("mean",), "scale_shift_sums": ("mean",), "batch_moments_dx": ("mean",),
               "norm_act": ("mean",), "norm_act_sums": ("mean",), "norm_act_dx": ("mean", "sum_dz", "sum_dz_xhat"),
               "fold_norm": ("mean",), "mse": ("target",), "mse_dx": ("target",), "sgd": ("lr",), "adam": ("lr",),
-              "linear_dw_sgd": ("lr",)}
+              "linear_dw_sgd": ("lr",), "rbf": ("w",)}
 
 
 def allowed(name, tensors, params, outputs):
@@ -103,6 +104,29 @@ def conv2d_max_pool_bound(tensors, params, outputs):
     return [4 * y, np.zeros_like(outputs[1], np.float64)]
 
 
+def response_norm_bound(tensors, params, _):
+    """d is a sum of `size` terms; exp(-beta log d) magnifies its rounding by beta, the logarithm's by log d."""
+    x = np.abs(tensors[0])
+    d = params["offset"] + params["alpha"] * np.square(x).sum(axis=1, keepdims=True)  # at most
+    logs = max(np.nanmax(np.abs(np.log(d)), initial=0), abs(np.log(params["offset"])))
+    factor = 4 + (1 + params["beta"]) * (min(params["size"], x.shape[1]) + 2 * logs)
+    y = k.local_response_norm(x, **params)
+    if len(tensors) == 1:
+        return [factor * y]
+    dy = np.abs(tensors[1])
+    through = dy * y / x  # dy d^-beta; on absolute values dx is its difference to what x sends back through d
+    return [factor * (2 * through - k.local_response_norm_dx(x, dy, **params))]
+
+
+def lp_bound(tensors, params, outputs):
+    """x^p by log2 p products, or exp(p log x), which magnifies the rounding of the logarithm by p log x."""
+    sizes = [np.abs(t) for t in tensors]
+    logs = max(np.nanmax(np.abs(np.log(t, where=t > 0, out=np.zeros_like(t))), initial=0) for t in sizes[:2])
+    factor = 8 + params["kernel"][0] * params["kernel"][1] + 2 * params["p"] * (1 + (params["p"] not in (1, 2)) * logs)
+    name = "lp_pool" if len(tensors) == 1 else "lp_pool_dx"
+    return [factor * np.abs(getattr(k, name)(*sizes, **params))]
+
+
 def linear_dw_adam_bound(tensors, params, _):
     """Adam's own, and how far the next values move with the gradient's rounding, in either direction."""
     x, dy, *rest = tensors
@@ -159,6 +183,14 @@ OWN = {
     "log_softmax_grad": log_softmax_grad_bound,
     "cross_entropy": cross_entropy_bound,
     "cross_entropy_dx": cross_entropy_dx_bound,
+    "hard_swish": lambda t, p, ys: [4 * np.abs(y) for y in ys],
+    "hard_swish_grad": lambda t, p, ys: [4 * np.abs(t[1]) * (np.abs(t[0]) / 3 + 0.5)],
+    "gelu": lambda t, p, ys: [4 * np.abs(t[0])],
+    "gelu_grad": lambda t, p, ys: [4 * np.abs(t[1])],
+    "local_response_norm": response_norm_bound,
+    "local_response_norm_dx": response_norm_bound,
+    "lp_pool": lp_bound,
+    "lp_pool_dx": lp_bound,
     "batch_moments": batch_moments_bound,
     "conv2d_dw_winograd": conv2d_dw_winograd_bound,
 }

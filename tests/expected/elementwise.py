@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 
@@ -26,6 +27,37 @@ sub = each(lambda a, b: a - b)
 mul = each(lambda a, b: a * b)
 div = each(lambda a, b: a / b)
 copy = each(lambda x: x)
+
+
+relu6 = each(lambda x: x if math.isnan(x) else min(max(x, 0.0), 6.0))
+relu6_grad = each(lambda y, dy: dy if 0 < y < 6 or math.isnan(y) else 0.0)
+hard_swish = each(lambda x: x if math.isnan(x) or x >= 3 else 0.0 if x <= -3 else x * (x + 3) / 6)
+hard_swish_grad = each(lambda x, dy: dy * (x * 2 + 3) / 6 if math.isnan(x) or -3 < x < 3 else dy if x >= 3 else 0.0)
+
+
+def leaky_relu(x, *, slope):
+    return each(lambda v: v if v > 0 else v * slope)(x)
+
+
+def leaky_relu_grad(x, dy, *, slope):
+    return each(lambda v, d: d if v > 0 or math.isnan(v) else d * slope)(x, dy)
+
+
+def gelu(x, *, tanh):
+    return each(gelu_by_tanh if tanh else lambda v: v * NormalDist().cdf(v))(x)
+
+
+def gelu_by_tanh(x):
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def gelu_grad(x, dy, *, tanh):
+    return each(lambda v, d: d * (slope_by_tanh(v) if tanh else NormalDist().cdf(v) + v * NormalDist().pdf(v)))(x, dy)
+
+
+def slope_by_tanh(x):
+    t = math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
 
 
 def clip(x, *, low, high):

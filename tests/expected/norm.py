@@ -103,3 +103,31 @@ def fold_norm(w, b, mean, var, gamma, beta, *, eps):
 
 def lerp(old, new, *, weight):
     return (1 - weight) * old + weight * new
+
+
+def neighbours(c, channels, size):
+    """The channels whose squares channel c is divided by."""
+    return [i for i in range(c - size // 2, c - size // 2 + size) if 0 <= i < channels]
+
+
+def divisors(x, size, alpha, offset):
+    around = [neighbours(c, x.shape[1], size) for c in range(x.shape[1])]
+    return around, [offset + alpha * sum(x[:, i] ** 2 for i in near) for near in around]
+
+
+def local_response_norm(x, *, size, alpha, beta, offset):
+    y = np.empty_like(x)
+    for c, d in enumerate(divisors(x, size, alpha, offset)[1]):
+        y[:, c] = x[:, c] / d**beta
+    return y
+
+
+def local_response_norm_dx(x, dy, *, size, alpha, beta, offset):
+    """Every derivative of a channel of y by a channel of x, one by one."""
+    around, ds = divisors(x, size, alpha, offset)
+    dx = np.zeros_like(x)
+    for c, (near, d) in enumerate(zip(around, ds, strict=True)):
+        dx[:, c] += dy[:, c] / d**beta
+        for i in near:
+            dx[:, i] -= dy[:, c] * x[:, c] * beta / d ** (beta + 1) * alpha * 2 * x[:, i]
+    return dx

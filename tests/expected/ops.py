@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from expected import elementwise, loss, norm, windows
+from expected import linear as layer
+from expected.shape import channel_shuffle as shuffled
 from expected.shape import concat as joined
 
 
@@ -74,6 +76,14 @@ def global_avg_pool2d(x):
     return x.sum(axis=(2, 3), keepdims=True) / (x.shape[2] * x.shape[3])
 
 
+def adaptive_avg_pool2d(x, output_size):
+    return windows.adaptive_avg_pool(x, out=both(output_size))
+
+
+def lp_pool2d(x, p, kernel_size, *, stride=None, ceil_mode=False):
+    return windows.lp_pool(x, p=p, kernel=both(kernel_size), stride=both(stride or kernel_size), ceil=ceil_mode)
+
+
 def pool2d(x, kernel_size, *, function, derivative=None, stride=None, padding=0, padding_value=0.0):
     (kh, kw), (sh, sw), (ph, pw) = both(kernel_size), both(stride or kernel_size), both(padding)
     n, c, h, w = x.shape
@@ -90,13 +100,34 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, *, training
     return norm.scale_shift(x, mean, var, weight, bias, eps=eps)
 
 
+def local_response_norm(x, size=5, *, alpha=1e-4, beta=0.75, k=2.0):
+    return norm.local_response_norm(x, size=size, alpha=alpha, beta=beta, offset=k)
+
+
+def rbf(x, centers):
+    return layer.rbf(x, centers)
+
+
+def channel_shuffle(x, groups):
+    return shuffled(x, groups=groups)
+
+
 def dropout(x, p=0.5, *, seed=0, step=0):
     return elementwise.dropout(x, seed, step, p=p, key=0, first=0)
 
 
 relu, tanh, sigmoid = elementwise.relu, elementwise.tanh, elementwise.sigmoid
+relu6, hard_swish = elementwise.relu6, elementwise.hard_swish
 softmax, log_softmax = loss.softmax, loss.log_softmax
 add, sub, mul, div = elementwise.add, elementwise.sub, elementwise.mul, elementwise.div
+
+
+def leaky_relu(x, slope=0.01):
+    return elementwise.leaky_relu(x, slope=slope)
+
+
+def gelu(x, approximate="none"):
+    return elementwise.gelu(x, tanh=approximate == "tanh")
 
 
 def clip(x, low, high):

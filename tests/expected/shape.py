@@ -34,4 +34,9 @@ def unflatten(x, *, shape):
     return y
 
 
+def channel_shuffle(x, *, groups):
+    order = [group * (x.shape[1] // groups) + i for i in range(x.shape[1] // groups) for group in range(groups)]
+    return np.stack([x[:, c] for c in order], axis=1)
+
+
 to_dense = from_dense = copy

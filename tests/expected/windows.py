@@ -177,3 +177,45 @@ def avg_pool_dx(dy, *, size, kernel, stride, padding, count_include_pad):
         for _, h, w in real:
             dx[:, :, h, w] += dy[:, :, i, j] / (counted if count_include_pad else len(real))
     return dx
+
+
+def lp_pool(x, *, p, kernel, stride, ceil):
+    wins = list(pool_windows(x.shape[2:], kernel, stride, (0, 0), (1, 1), ceil))
+    y = np.zeros((*x.shape[:2], *pooled_shape(wins)), x.dtype)
+    for (i, j), real, _ in wins:
+        total = sum(x[:, :, h, w] ** p for _, h, w in real)
+        y[:, :, i, j] = (total * math.prod(kernel) / len(real)) ** (1 / p)
+    return y
+
+
+def lp_pool_dx(x, y, dy, *, p, kernel, stride):
+    dx = np.zeros_like(x)
+    ceil = dy.shape[2:] != tuple((s - k) // t + 1 for s, k, t in zip(x.shape[2:], kernel, stride, strict=True))
+    for (i, j), real, _ in pool_windows(x.shape[2:], kernel, stride, (0, 0), (1, 1), ceil):
+        for n, c, (_, h, w) in product(range(x.shape[0]), range(x.shape[1]), real):
+            part = x[n, c, h, w] / y[n, c, i, j] if y[n, c, i, j] else 0.0
+            dx[n, c, h, w] += dy[n, c, i, j] * part ** (p - 1) * math.prod(kernel) / len(real)
+    return dx
+
+
+def adaptive_windows(size, out):
+    """Every output pixel and the pixels it is the mean of: those whose place overlaps its own."""
+    for i, j in product(range(out[0]), range(out[1])):
+        yield (i, j), [(h, w) for h, w in product(range(size[0]), range(size[1]))
+                       if h * out[0] < (i + 1) * size[0] and (h + 1) * out[0] > i * size[0]
+                       and w * out[1] < (j + 1) * size[1] and (w + 1) * out[1] > j * size[1]]
+
+
+def adaptive_avg_pool(x, *, out):
+    y = np.zeros((*x.shape[:2], *out), x.dtype)
+    for (i, j), pixels in adaptive_windows(x.shape[2:], out):
+        y[:, :, i, j] = sum(x[:, :, h, w] for h, w in pixels) / len(pixels)
+    return y
+
+
+def adaptive_avg_pool_dx(dy, *, size):
+    dx = np.zeros((*dy.shape[:2], *size), dy.dtype)
+    for (i, j), pixels in adaptive_windows(size, dy.shape[2:]):
+        for h, w in pixels:
+            dx[:, :, h, w] += dy[:, :, i, j] / len(pixels)
+    return dx

@@ -74,6 +74,7 @@ class Program:
         self._constants = reserved(self.plan.constant_bytes) if self.plan.constant_bytes else None
         self._fill_constants()
         self._prelude_seen: tuple[int, int] | None = None
+        self._undrawn = [(state, state.path) for state in self.plan.states if state.pending]
         self._inputs = [(i, np.dtype(i.buffer.dtype)) for i in self.plan.tape.inputs]
         self._results = Results(self.plan.tape.outputs)
         self._blocks = [self._constants.address if self._constants else 0,
@@ -87,6 +88,7 @@ class Program:
         state was changed.
         """
         plan = self.plan
+        self._draw()
         feeds = [_feed(inputs[i.name], i, dtype) for i, dtype in self._inputs]
         results = self._results.fresh()
         now = None if Edits.open else (Edits.count, Edits.writes)
@@ -157,6 +159,14 @@ class Program:
         return int(_native.scratch(self.isa, call.row.name, tensors, *encode(call.row, call.params), self.threads))
 
     # ---- running
+
+    def _draw(self) -> None:
+        """The first numbers of states that have none, each keyed by the path it had when this was planned."""
+        while self._undrawn:
+            state, path = self._undrawn.pop()
+            if state.pending:
+                state.path = path
+                state.draw()
 
     def _fill_constants(self) -> None:
         for storage in self.plan.constants:

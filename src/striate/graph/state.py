@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,12 +38,26 @@ class State:
                  initializer: Callable[[Shape, int, str], Array] | None = None) -> None:
         if array.dtype == np.float64:
             array = array.astype(np.float32)
-        self.storage = aligned_copy(array)
+        self.storage = aligned(array.shape, array.dtype)
+        self.storage[...] = array
         self.initializer = initializer
         self.pending = initializer is not None
         self.parameter = trainable  # what it is
         self.trainable = trainable  # whether gradients are computed for it now
         self.path = path
+
+    @classmethod
+    def zeros(cls, shape: Shape, *, trainable: bool, path: str = "",
+              initializer: Callable[[Shape, int, str], Array] | None = None) -> State:
+        """A float32 state of zeros. Its memory is only reserved: no page of it is touched before it is used."""
+        state = cls(np.zeros(0, np.float32), trainable=trainable, path=path, initializer=initializer)
+        state.storage = aligned(shape, state.dtype)
+        return state
+
+    def draw(self) -> None:
+        """Draws the first numbers, with seed 0, if the state has none yet."""
+        if self.pending:
+            self.initialize()
 
     def initialize(self, seed: int = 0) -> None:
         """Draws the state anew from its initializer, keyed by (seed, path)."""
@@ -57,8 +72,7 @@ class State:
                 "state: has no numbers yet, they are drawn with its path in the network; use the network once, or call "
                 "its initialize(seed)"
             )
-        if self.pending:
-            self.initialize()
+        self.draw()
         view: Array = self.storage.view()
         view.flags.writeable = False
         return view
@@ -98,11 +112,11 @@ def _restored(array: Array, trainable: bool, parameter: bool, path: str) -> Stat
     return state
 
 
-def aligned_copy(array: Array) -> Array:
-    """A C-contiguous copy of `array` that starts on a cache line."""
-    nbytes = max(array.nbytes, 1)
-    raw = np.zeros(nbytes + 64, np.uint8)
+def aligned(shape: Shape, dtype: Any) -> Array:
+    """A C-contiguous array of zeros that starts on a cache line; the system gives it pages when they are written."""
+    native = np.dtype(dtype).newbyteorder("=")
+    nbytes = math.prod(shape) * native.itemsize
+    raw = np.zeros(max(nbytes, 1) + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    out: Array = raw[start : start + array.nbytes].view(array.dtype.newbyteorder("=")).reshape(array.shape)
-    out[...] = array
-    return out
+    found: Array = raw[start : start + nbytes].view(native).reshape(shape)
+    return found

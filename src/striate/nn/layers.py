@@ -9,7 +9,7 @@ import numpy as np
 
 from striate import ops
 from striate.errors import ConfigError
-from striate.graph import Array, State
+from striate.graph import State
 from striate.kernels.contract import Spec, checked
 from striate.nn import init
 from striate.nn.init import Initializer
@@ -19,7 +19,7 @@ from striate.ops.arguments import flag, integer, number, pair
 
 def _state(shape: tuple[int, ...], initializer: Initializer, trainable: bool = True) -> State:
     checked("layer", Spec(shape))
-    return State(np.zeros(shape, np.float32), trainable=trainable, initializer=initializer)
+    return State.zeros(shape, trainable=trainable, initializer=initializer)
 
 
 class Conv2d(Module):
@@ -77,6 +77,23 @@ class Linear(Module):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
+class RBF(Module):
+    """ops.rbf with the given centres, which training leaves as they are. Shapes: (N, C) -> (N, K), centers (K, C)."""
+
+    def __init__(self, centers: Any) -> None:
+        super().__init__()
+        given = np.asarray(centers, np.float32)
+        if given.ndim != 2:
+            raise ConfigError(f"RBF: centers must have shape (K, C), got {given.shape}")
+        self.centers = State(given, trainable=False)
+
+    def forward(self, x: Any) -> Any:
+        return ops.rbf(x, self.centers)
+
+    def extra_repr(self) -> str:
+        return f"{self.centers.shape[1]}, {self.centers.shape[0]}"
+
+
 class BatchNorm2d(Module):
     """ops.batch_norm with trainable scale and shift and running statistics. Shapes: (N, C, H, W) or (N, C) -> same."""
 
@@ -99,6 +116,20 @@ class BatchNorm2d(Module):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}"
 
 
+class LocalResponseNorm(Module):
+    """ops.local_response_norm: PyTorch's alpha is size times this one. Shapes: (N, C, H, W) or (N, C) -> same."""
+
+    def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Any) -> Any:
+        return ops.local_response_norm(x, self.size, alpha=self.alpha, beta=self.beta, k=self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
 class Dropout(Module):
     """ops.dropout in training, nothing otherwise. The mask is keyed by (seed, step, this layer's path)."""
 
@@ -113,92 +144,6 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-class MaxPool2d(Module):
-    """ops.max_pool2d. Shapes: (N, C, H, W) -> (N, C, OH, OW)."""
-
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-                 ceil_mode: bool = False) -> None:
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.dilation, self.ceil_mode = dilation, ceil_mode
-
-    def forward(self, x: Any) -> Any:
-        return ops.max_pool2d(x, self.kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation,
-                              ceil_mode=self.ceil_mode)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.kernel_size}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
-            f"ceil_mode={self.ceil_mode}"
-        )
-
-
-class AvgPool2d(Module):
-    """ops.avg_pool2d. Shapes: (N, C, H, W) -> (N, C, OH, OW)."""
-
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-                 count_include_pad: bool = True) -> None:
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
-
-    def forward(self, x: Any) -> Any:
-        return ops.avg_pool2d(x, self.kernel_size, stride=self.stride, padding=self.padding, ceil_mode=self.ceil_mode,
-                              count_include_pad=self.count_include_pad)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.kernel_size}, stride={self.stride}, padding={self.padding}, ceil_mode={self.ceil_mode}, "
-            f"count_include_pad={self.count_include_pad}"
-        )
-
-
-class Pool2d(Module):
-    """ops.pool2d: pooling by a function of yours and its derivative. Shapes: (N, C, H, W) -> (N, C, OH, OW)."""
-
-    def __init__(self, kernel_size: Any, function: Callable[[Array], Array],
-                 derivative: Callable[[Array, Array], Array] | None = None, stride: Any = None, padding: Any = 0,
-                 padding_value: float = 0.0) -> None:
-        super().__init__()
-        self.kernel_size, self.function, self.derivative = kernel_size, function, derivative
-        self.stride, self.padding, self.padding_value = stride, padding, padding_value
-
-    def forward(self, x: Any) -> Any:
-        return ops.pool2d(x, self.kernel_size, function=self.function, derivative=self.derivative, stride=self.stride,
-                          padding=self.padding, padding_value=self.padding_value)
-
-    def extra_repr(self) -> str:
-        return f"{self.kernel_size}, {getattr(self.function, '__name__', self.function)}, stride={self.stride}"
-
-
-class GlobalAvgPool2d(Module):
-    """ops.global_avg_pool2d. Shapes: (N, C, H, W) -> (N, C, 1, 1)."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.global_avg_pool2d(x)
-
-
-class ReLU(Module):
-    """ops.relu."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.relu(x)
-
-
-class Tanh(Module):
-    """ops.tanh."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.tanh(x)
-
-
-class Sigmoid(Module):
-    """ops.sigmoid."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.sigmoid(x)
-
-
 class Flatten(Module):
     """ops.flatten. Shapes: (N, C, H, W) -> (N, C*H*W)."""
 
@@ -206,11 +151,18 @@ class Flatten(Module):
         return ops.flatten(x)
 
 
-class Softmax(Module):
-    """ops.softmax over axis 1."""
+class ChannelShuffle(Module):
+    """ops.channel_shuffle. Shapes: (N, C, H, W) or (N, C) -> same."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = integer("ChannelShuffle", "groups", groups)
 
     def forward(self, x: Any) -> Any:
-        return ops.softmax(x)
+        return ops.channel_shuffle(x, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"{self.groups}"
 
 
 class Sequential(Module):

@@ -86,14 +86,7 @@ class Module:
         return {id(module): path for path, module in self.modules()}
 
     def states(self) -> dict[str, State]:
-        """Path -> state of everything inside that outlives a run."""
-        found = self._named_states()
-        for state in found.values():
-            if state.pending:
-                state.initialize()
-        return found
-
-    def _named_states(self) -> dict[str, State]:
+        """Path -> state of everything inside that outlives a run; its first numbers are drawn when they are needed."""
         found: dict[State, None] = {}
         for prefix, module in self.modules():
             for name, state in module.own_states():
@@ -104,7 +97,7 @@ class Module:
 
     def initialize(self, seed: int = 0) -> Module:
         """Draws all initial weights anew, each keyed by (seed, its path)."""
-        for state in self._named_states().values():
+        for state in self.states().values():
             state.initialize(seed)
         return self
 
@@ -139,7 +132,10 @@ class Module:
     @contextmanager
     def edit(self) -> Iterator[dict[str, Array]]:
         """Writable arrays of all states, path -> array, for the length of a with block."""
-        arrays = {path: s.storage.view() for path, s in self.states().items()}
+        states = self.states()
+        for state in states.values():
+            state.draw()
+        arrays = {path: state.storage.view() for path, state in states.items()}
         Edits.open += 1
         try:
             yield arrays
@@ -157,7 +153,7 @@ class Module:
 
         Raises: UnknownName, ConfigError for missing or surplus paths, ShapeError for another shape.
         """
-        states = self._named_states()
+        states = self.states()
         for path, array in arrays.items():
             if path not in states:
                 raise unknown_name("load", "state", path, states)

@@ -11,6 +11,7 @@ import numpy as np
 from striate.errors import ConfigError, DtypeError
 
 MAX_SIZE = 2**31 - 1
+FINITE = (-float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
 Pair = tuple[int, int]
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from striate.graph import Op, State, Value
+from striate.graph import Cost, Op, State, Value
 from striate.kernels.contract import ROWS, Spec, need_shape
 from striate.ops.activation import per_element
-from striate.ops.arguments import flag, number
+from striate.ops.arguments import FINITE, flag, integer, number
 from striate.ops.dispatch import need_float, run
 
 Kernels = Any
@@ -99,3 +99,41 @@ def batch_norm(x: T, running_mean: T, running_var: T, weight: T = None, bias: T 
             if isinstance(running, State):
                 x.graph.update(running, lerp(x.graph.latest(running), batch, weight_of_batch))
     return run(scale_shift_op, (x, mean, var, weight, bias), epsilon, kernels)
+
+
+# ---- local response normalisation
+
+def local_response_norm_shape(x: Spec, **window: Any) -> tuple[Spec, ...]:
+    need_float("local_response_norm", x)
+    return ROWS["local_response_norm"].shapes(x, **window)
+
+
+def local_response_norm_forward(k: Kernels, x: T, **window: Any) -> tuple[T, Any]:
+    return k.local_response_norm(x, **window), (x,)
+
+
+def local_response_norm_backward(k: Kernels, saved: Any, dy: T, **window: Any) -> tuple[T, ...]:
+    (x,) = saved  # y = x d^-beta with d = k + alpha sum x^2: computed again from x
+    return (k.local_response_norm_dx(x, dy, **window),)
+
+
+def local_response_norm_cost(x: Spec, *, size: int, **_: float) -> Cost:
+    return per_element(size + 4)(x)  # the window's sum; a square, a line, a power and a product
+
+
+local_response_norm_op = Op("local_response_norm", local_response_norm_shape, local_response_norm_forward,
+                            local_response_norm_backward, local_response_norm_cost)
+
+
+def local_response_norm(x: T, size: int = 5, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0,
+                        kernels: str = "native") -> T:
+    """x / (k + alpha * sum of x^2)^beta, the sum over `size` neighbouring channels as far as there are such.
+
+    Shapes: x (N, C, H, W) or (N, C) -> the same. The window of channel c begins at c - size // 2. PyTorch divides alpha
+    by size: its alpha is size times this one. Raises: ConfigError unless alpha, beta >= 0 and k > 0.
+    Ref: Krizhevsky et al. 2012, NeurIPS, section 3.3; the defaults are its constants.
+    """
+    who, high = "local_response_norm", FINITE[1]
+    params = dict(size=integer(who, "size", size), alpha=number(who, "alpha", alpha, 0.0, high),
+                  beta=number(who, "beta", beta, 0.0, high), offset=number(who, "k", k, 2.0**-126, high))
+    return run(local_response_norm_op, (x,), params, kernels)

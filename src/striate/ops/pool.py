@@ -1,4 +1,4 @@
-"""Pooling: by maximum, by average, and by any differentiable function of a window."""
+"""Pooling: by maximum, by average, by an Lp norm, and by any differentiable function of a window."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from striate.errors import ConfigError
 from striate.graph import Cost, Op, elements
-from striate.kernels.contract import ROWS, Shape, Spec, need_rank
+from striate.kernels.contract import ROWS, Shape, Spec, need_pixels, need_rank
 from striate.ops.arguments import Pair, flag, number, pair
 from striate.ops.callback import callback
 from striate.ops.dispatch import need_float, run, spec_of
@@ -37,10 +37,11 @@ def max_pool2d_backward(k: Kernels, saved: Any, dy: T, *, ceil: int, **params: A
     return (k.max_pool_dx(dy, index, None, size=shape[2:], **params),)
 
 
-def _per_window(shape: Callable[..., tuple[Spec, ...]]) -> Callable[..., Cost]:
+def _per_window(shape: Callable[..., tuple[Spec, ...]], operations: int = 1) -> Callable[..., Cost]:
+    """The cost of so many operations for each position of every window."""
     def cost(x: Spec, *, kernel: Pair, **params: Any) -> Cost:
         (y,) = shape(x, kernel=kernel, **params)
-        return Cost(other=elements(y) * kernel[0] * kernel[1])
+        return Cost(other=operations * elements(y) * kernel[0] * kernel[1])
 
     return cost
 
@@ -108,6 +109,80 @@ def global_avg_pool2d(x: T, *, kernels: str = "native") -> T:
     """The mean of every map. Shapes: x (N, C, H, W) -> (N, C, 1, 1). Ref: Lin et al. 2013, arXiv 1312.4400."""
     need_rank("global_avg_pool2d", "x", Spec(spec_of("global_avg_pool2d", x)), 4)
     return avg_pool2d(x, spec_of("global_avg_pool2d", x)[2:], kernels=kernels)
+
+
+# ---- adaptive average
+
+def adaptive_avg_pool2d_shape(x: Spec, *, out: Pair) -> tuple[Spec, ...]:
+    need_float("adaptive_avg_pool2d", x)
+    return ROWS["adaptive_avg_pool"].shapes(x, out=out)
+
+
+def adaptive_avg_pool2d_forward(k: Kernels, x: T, *, out: Pair) -> tuple[T, Any]:
+    return k.adaptive_avg_pool(x, out=out), (x.shape,)
+
+
+def adaptive_avg_pool2d_backward(k: Kernels, saved: Any, dy: T, *, out: Pair) -> tuple[T, ...]:
+    (shape,) = saved
+    return (k.adaptive_avg_pool_dx(dy, size=shape[2:]),)
+
+
+def adaptive_avg_pool2d_cost(x: Spec, *, out: Pair) -> Cost:
+    reach = [sum(-(-(i + 1) * size // o) - i * size // o for i in range(o))
+             for size, o in zip(x.shape[2:], out, strict=True)]
+    return Cost(other=elements(Spec(x.shape[:2])) * reach[0] * reach[1])
+
+
+adaptive_avg_pool2d_op = Op("adaptive_avg_pool2d", adaptive_avg_pool2d_shape, adaptive_avg_pool2d_forward,
+                            adaptive_avg_pool2d_backward, adaptive_avg_pool2d_cost)
+
+
+def adaptive_avg_pool2d(x: T, output_size: Any, *, kernels: str = "native") -> T:
+    """The means of OH x OW windows that share out the map evenly: from floor(i H / OH) to ceil((i + 1) H / OH).
+
+    Shapes: x (N, C, H, W) -> (N, C, OH, OW) with output_size = OH = OW or (OH, OW). Where OH divides H and OW W, this
+    is avg_pool2d. Ref: He et al. 2014, arXiv 1406.4729, section 2.3.
+    """
+    out, shape = pair("adaptive_avg_pool2d", "output_size", output_size), spec_of("adaptive_avg_pool2d", x)
+    need_rank("adaptive_avg_pool2d", "x", Spec(shape), 4)
+    need_pixels("adaptive_avg_pool2d", Spec(shape))
+    if shape[2] % out[0] == 0 and shape[3] % out[1] == 0:
+        return avg_pool2d(x, (shape[2] // out[0], shape[3] // out[1]), kernels=kernels)
+    return run(adaptive_avg_pool2d_op, (x,), dict(out=out), kernels)
+
+
+# ---- Lp norm
+
+def lp_pool2d_shape(x: Spec, **params: Any) -> tuple[Spec, ...]:
+    need_float("lp_pool2d", x)
+    return ROWS["lp_pool"].shapes(x, **params)
+
+
+def lp_pool2d_forward(k: Kernels, x: T, **params: Any) -> tuple[T, Any]:
+    y = k.lp_pool(x, **params)
+    return y, (x, y)
+
+
+def lp_pool2d_backward(k: Kernels, saved: Any, dy: T, *, ceil: int, **params: Any) -> tuple[T, ...]:
+    x, y = saved  # y = (sum x^p)^(1/p):  dx = dy (x / y)^(p - 1)
+    return (k.lp_pool_dx(x, y, dy, **params),)
+
+
+lp_pool2d_op = Op("lp_pool2d", lp_pool2d_shape, lp_pool2d_forward, lp_pool2d_backward, _per_window(lp_pool2d_shape, 2))
+
+
+def lp_pool2d(x: T, p: float, kernel_size: Any, *, stride: Any = None, ceil_mode: bool = False,
+              kernels: str = "native") -> T:
+    """(sum of x^p)^(1/p) of every window: p = 1 is its sum, p = 2 its Euclidean norm.
+
+    Shapes: x (N, C, H, W) -> (N, C, OH, OW), as max_pool2d. stride=None means kernel_size. A window that ceil_mode lets
+    hang over counts as its mean KH KW times. Where p is odd or not whole, a negative sum or x gives NaN, as in PyTorch.
+    Raises: ConfigError unless p is 1 to 1000. Ref: Sermanet et al. 2012, arXiv 1204.3968, section 2.2.
+    """
+    size = pair("lp_pool2d", "kernel_size", kernel_size)
+    params = dict(p=number("lp_pool2d", "p", p, 1.0, 1000.0), kernel=size, stride=_stride("lp_pool2d", stride, size),
+                  ceil=int(flag("lp_pool2d", "ceil_mode", ceil_mode)))
+    return run(lp_pool2d_op, (x,), params, kernels)
 
 
 # ---- any differentiable function

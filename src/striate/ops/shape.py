@@ -1,4 +1,4 @@
-"""Operations that move elements without computing: concat, split, slice, pads, flatten, reshape. Axes are logical."""
+"""Operations that move elements without computing: concat, split, slice, pads, shuffle, reshape. Axes are logical."""
 
 from __future__ import annotations
 
@@ -204,6 +204,35 @@ pad_channels_op = Op("pad_channels", pad_channels_shape, pad_channels_forward, p
 def pad_channels(x: T, channels: int, *, kernels: str = "native") -> T:
     """x and `channels` maps of zeros behind its own. Shapes: (N, C, H, W) -> (N, C + channels, H, W)."""
     return run(pad_channels_op, (x,), dict(channels=integer("pad_channels", "channels", channels, 0)), kernels)
+
+
+# ---- channel shuffle
+
+def channel_shuffle_shape(x: Spec, *, groups: int) -> tuple[Spec, ...]:
+    need_float("channel_shuffle", x)
+    return ROWS["channel_shuffle"].shapes(x, groups=groups)
+
+
+def channel_shuffle_forward(k: Kernels, x: T, *, groups: int) -> tuple[T, Any]:
+    return k.channel_shuffle(x, groups=groups), ()
+
+
+def channel_shuffle_backward(k: Kernels, saved: Any, dy: T, *, groups: int) -> tuple[T, ...]:
+    return (k.channel_shuffle(dy, groups=dy.shape[1] // groups),)  # a matrix transposed again
+
+
+channel_shuffle_op = Op("channel_shuffle", channel_shuffle_shape, channel_shuffle_forward, channel_shuffle_backward,
+                        _free)
+
+
+def channel_shuffle(x: T, groups: int, *, kernels: str = "native") -> T:
+    """The channels in the order: the first of every group, the second of every group, ...
+
+    Shapes: x (N, C, H, W) or (N, C) -> the same. Raises: ShapeError unless C is a multiple of groups.
+    Ref: Zhang et al. 2017, arXiv 1707.01083, section 3.1.
+    """
+    params = dict(groups=integer("channel_shuffle", "groups", groups))
+    return run(channel_shuffle_op, (x,), params, kernels)
 
 
 # ---- flatten and reshape, in NCHW order as PyTorch has it

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-
 from striate.errors import ConfigError
 from striate.graph import State
 from striate.ops.arguments import flag, number
@@ -32,9 +30,8 @@ class _Optimizer:
     def slots(self, state: State) -> tuple[State, ...]:
         """The states kept for a parameter, zero at first."""
         if state not in self._slots:
-            zeros = np.zeros(state.shape, np.float32)
             self._slots[state] = tuple(
-                State(zeros, trainable=False, path=f"{state.path}.{name}") for name in self.slot_names
+                State.zeros(state.shape, trainable=False, path=f"{state.path}.{name}") for name in self.slot_names
             )
         return self._slots[state]
 

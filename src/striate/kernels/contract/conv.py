@@ -74,6 +74,15 @@ def _linear(x: Spec, w: Spec, b: Spec | None, *, activation: int) -> tuple[Spec,
     return checked("linear", Spec((x.shape[0], w.shape[0]), x.dtype))
 
 
+def _rbf(x: Spec, w: Spec) -> tuple[Spec, ...]:
+    need_rank("rbf", "x", x, 2)
+    need_rank("rbf", "centers", w, 2)
+    need_pixels("rbf", x)
+    if 0 in w.shape or x.shape[1] != w.shape[1]:
+        raise ShapeError(f"rbf: centers must have shape (K, C) with C = {x.shape[1]}, got {w.shape} (x {x.shape})")
+    return checked("rbf", Spec((x.shape[0], w.shape[0]), x.dtype))
+
+
 row("conv2d", "x w b? r? -> y", "stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d)
 row("conv2d_moments", "x w b? -> y mean var unbiased?", "stride:2 padding:4 dilation:2 groups:1", _conv2d_moments)
 row("conv2d_max_pool", "x w b? -> y index?", "stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d_max_pool)
@@ -82,6 +91,7 @@ row("conv2d_dw", "x dy -> dw", "kernel:2 stride:2 padding:4 dilation:2 groups:1"
 row("linear", "x w b? -> y", "activation:1", _linear)
 row("linear_dx", "dy w -> dx", "", lambda dy, w: checked("linear_dx", Spec((dy.shape[0], w.shape[1]), dy.dtype)))
 row("linear_dw", "x dy -> dw", "", lambda x, dy: (Spec((dy.shape[1], x.shape[1]), x.dtype),))
+row("rbf", "x w -> y", "", _rbf)
 row("flip", "w -> w2", "", lambda w: (w,))
 
 

@@ -21,9 +21,12 @@ def _sum_to(x: Spec, *, axes: int) -> tuple[Spec, ...]:
     return (Spec(tuple(1 if axes >> i & 1 else size for i, size in enumerate(x.shape)), x.dtype),)
 
 
-for _name in ("relu", "tanh", "sigmoid"):
+for _name in ("relu", "tanh", "sigmoid", "relu6"):
     row(_name, "x -> y", "", same, overwrites=((0, 0),), pointwise=True)
     row(f"{_name}_grad", "y dy -> dx", "", same, overwrites=((0, 0), (0, 1)), pointwise=True)
+for _name, _params in (("leaky_relu", "slope:f"), ("hard_swish", ""), ("gelu", "tanh:1")):
+    row(_name, "x -> y", _params, same, overwrites=((0, 0),), pointwise=True)
+    row(f"{_name}_grad", "x dy -> dx", _params, same, overwrites=((0, 0), (0, 1)), pointwise=True)
 row("clip", "x -> y", "low:f high:f", same, overwrites=((0, 0),), pointwise=True)
 row("clip_grad", "x dy -> dx", "low:f high:f", same, overwrites=((0, 0), (0, 1)), pointwise=True)
 row("scale", "x -> y", "factor:f", same, overwrites=((0, 0),), pointwise=True)

@@ -62,6 +62,17 @@ def _fold_norm(w: Spec, b: Spec | None, mean: Spec, var: Spec, gamma: Spec | Non
     return w, Spec(w.shape[:1], w.dtype)
 
 
+def _local_response_norm(x: Spec, *, size: int, alpha: float, beta: float, offset: float) -> tuple[Spec, ...]:
+    need_rank("local_response_norm", "x", x, 2, 4)
+    need_pixels("local_response_norm", x)
+    return (x,)
+
+
+def _local_response_norm_dx(x: Spec, dy: Spec, **window: float) -> tuple[Spec, ...]:
+    need_shape("local_response_norm_dx", "dy", dy, x.shape, "that of x")
+    return (x,)
+
+
 row("channel_sum", "x -> y", "", lambda x: (_per_channel("channel_sum", x),))
 row("batch_moments", "x -> mean var unbiased?", "", _batch_moments)
 row("batch_moments_dx", "x mean dmean? dvar? dunbiased? -> dx", "", lambda x, *_: (x,), overwrites=((0, 0),))
@@ -79,3 +90,6 @@ row("norm_act_dx", "x dz mean var gamma? beta? sum_dz sum_dz_xhat -> dx", "eps:f
     overwrites=((0, 0), (0, 1)))
 row("fold_norm", "w b? mean var gamma? beta? -> w2 b2", "eps:f", _fold_norm)
 row("lerp", "old new -> y", "weight:f", lambda old, new, *, weight: (old,), overwrites=((0, 0),), pointwise=True)
+row("local_response_norm", "x -> y", "size:1 alpha:f beta:f offset:f", _local_response_norm, overwrites=((0, 0),))
+row("local_response_norm_dx", "x dy -> dx", "size:1 alpha:f beta:f offset:f", _local_response_norm_dx,
+    overwrites=((0, 1),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from striate.errors import ShapeError
-from striate.kernels.contract.row import Shape, Spec, checked, row
+from striate.kernels.contract.row import Shape, Spec, checked, need_pixels, need_rank, row
 
 
 def _window(x: Spec, *, start: Shape, shape: Shape, fill: float) -> tuple[Spec, ...]:
@@ -22,8 +22,17 @@ def _concat(*xs: Spec, axis: int) -> tuple[Spec, ...]:
     return checked("concat", Spec((*first[:axis], total, *first[axis + 1:]), xs[0].dtype))
 
 
+def _channel_shuffle(x: Spec, *, groups: int) -> tuple[Spec, ...]:
+    need_rank("channel_shuffle", "x", x, 2, 4)
+    need_pixels("channel_shuffle", x)
+    if x.shape[1] % groups:
+        raise ShapeError(f"channel_shuffle: C must be a multiple of groups = {groups}, got C = {x.shape[1]}")
+    return (x,)
+
+
 row("window", "x -> y", "start:4 shape:4 fill:f", _window)
 row("concat", "xs* -> y", "axis:1", _concat)
+row("channel_shuffle", "x -> y", "groups:1", _channel_shuffle)
 row("flatten", "x -> y", "", lambda x: (Spec((x.shape[0], math.prod(x.shape[1:])), x.dtype),))
 row("to_dense", "x -> w", "", lambda x: (x,))
 row("from_dense", "w -> x", "", lambda w: (w,))

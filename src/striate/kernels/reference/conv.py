@@ -131,3 +131,8 @@ def linear_dx(dy: Array, w: Array) -> Array:
 
 def linear_dw(x: Array, dy: Array) -> Array:
     return dy.T @ x
+
+
+def rbf(x: Array, w: Array) -> Array:
+    """The squared distance of every row of x to every centre, a row of w. Shapes: x (N, C), w (K, C) -> (N, K)."""
+    return np.square(x[:, None] - w).sum(axis=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from striate.kernels.random import image_uniform
@@ -38,6 +40,44 @@ def sigmoid(x: Array) -> Array:
 
 def sigmoid_grad(y: Array, dy: Array) -> Array:
     return dy * (y * (1 - y))
+
+
+def relu6(x: Array) -> Array:
+    return np.minimum(np.maximum(x, 0), 6)
+
+
+def relu6_grad(y: Array, dy: Array) -> Array:
+    """dy where 0 < y < 6; a NaN y lets dy through."""
+    return np.where((y <= 0) | (y >= 6), 0, dy).astype(dy.dtype)
+
+
+def leaky_relu(x: Array, *, slope: float) -> Array:
+    return np.where(x <= 0, x.dtype.type(slope) * x, x)
+
+
+def leaky_relu_grad(x: Array, dy: Array, *, slope: float) -> Array:
+    """dy, times slope where x <= 0; a NaN x lets dy through."""
+    return np.where(x <= 0, dy.dtype.type(slope) * dy, dy)
+
+
+def hard_swish(x: Array) -> Array:
+    """x times a line that rises from 0 at -3 to 1 at 3."""
+    return x * relu6(x + 3) / 6
+
+
+def hard_swish_grad(x: Array, dy: Array) -> Array:
+    return np.where(x <= -3, 0, np.where(x >= 3, dy, dy * (x / 3 + 0.5))).astype(dy.dtype)
+
+
+def gelu(x: Array, *, tanh: int) -> Array:
+    """x times the share of the standard normal distribution below x, or the curve by tanh close to it."""
+    share, _ = _shares(x, tanh)
+    return x * share
+
+
+def gelu_grad(x: Array, dy: Array, *, tanh: int) -> Array:
+    share, slope = _shares(x, tanh)
+    return dy * (share + x * slope)
 
 
 def clip(x: Array, *, low: float, high: float) -> Array:
@@ -87,3 +127,12 @@ def dropout(x: Array, seed: Array, step: Array, *, p: float, key: int, first: in
     """x / (1 - p) where the element's random number is at least p, else 0; the gradient is the same call on dy."""
     u = image_uniform(x.shape, seed=int(seed), key=key, first=first, step=int(step))
     return np.where(u >= np.float32(p), x * x.dtype.type(np.float32(1 / (1 - p))), 0).astype(x.dtype)
+
+
+def _shares(x: Array, tanh: int) -> tuple[Array, Array]:
+    """The share at x and its derivative."""
+    if tanh:
+        share = sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
+        return share, share * (1 - share) * math.sqrt(8 / math.pi) * (1 + 0.134145 * x**2)
+    below = [0.5 * math.erfc(-v / math.sqrt(2)) for v in x.ravel().tolist()]
+    return np.array(below, x.dtype).reshape(x.shape), np.exp(-x**2 / 2) / math.sqrt(2 * math.pi)

@@ -110,6 +110,31 @@ def lerp(old: Array, new: Array, *, weight: float) -> Array:
     return old + weight * (new - old)
 
 
+def local_response_norm(x: Array, *, size: int, alpha: float, beta: float, offset: float) -> Array:
+    """x / d^beta with d = offset + alpha * the sum of x^2 over the channels c - size // 2 to c + (size - 1) // 2.
+
+    Ref: Krizhevsky et al. 2012, NeurIPS, section 3.3.
+    """
+    y: Array = x * (offset + alpha * _sum_around(x**2, size // 2, (size - 1) // 2)) ** -beta
+    return y
+
+
+def local_response_norm_dx(x: Array, dy: Array, *, size: int, alpha: float, beta: float, offset: float) -> Array:
+    """dy d^-beta - 2 alpha beta x * the sum of dy x d^(-beta - 1) over the channels whose window holds this one."""
+    d = offset + alpha * _sum_around(x**2, size // 2, (size - 1) // 2)
+    through = dy * d**-beta
+    dx: Array = through - 2 * alpha * beta * x * _sum_around(through * x / d, (size - 1) // 2, size // 2)
+    return dx
+
+
+def _sum_around(x: Array, before: int, after: int) -> Array:
+    """At each channel the sum over those from `before` in front of it to `after` behind it."""
+    total = np.zeros_like(x)
+    for c in range(x.shape[1]):
+        total[:, c] = x[:, max(c - before, 0):c + after + 1].sum(axis=1)
+    return total
+
+
 def _masked(x: Array, dy: Array, mean: Array, var: Array, gamma: Array | None, beta: Array | None, y: Array | None,
             eps: float, activation: int) -> Array:
     if not activation:

@@ -6,7 +6,7 @@ kh * KW + kw of the first maximum within its window.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
@@ -87,6 +87,52 @@ def avg_pool_dx(dy: Array, *, size: Shape, kernel: Shape, stride: Shape, padding
     """
     share = dy / _divisor(size, kernel, stride, padding, dy.shape[2:], count_include_pad).astype(dy.dtype)
     return _sent_back(lambda kh, kw: share, dy, size, kernel, stride, padding, (1, 1))
+
+
+def lp_pool(x: Array, *, p: float, kernel: Shape, stride: Shape, ceil: int) -> Array:
+    """The p-th root of each window's sum of x^p; of a window over the edge (ceil), its mean counts KH KW times.
+
+    Shapes: x (N, C, H, W) -> (N, C, OH, OW).
+    """
+    with np.errstate(invalid="ignore"):  # a negative number to a power that is not whole is NaN
+        mean = avg_pool(x**p, kernel=kernel, stride=stride, padding=(0, 0), ceil=ceil, count_include_pad=0)
+        y: Array = (mean * (kernel[0] * kernel[1])) ** (1 / p)
+    return y
+
+
+def lp_pool_dx(x: Array, y: Array, dy: Array, *, p: float, kernel: Shape, stride: Shape) -> Array:
+    """dy (x / y)^(p - 1) summed over the windows of each pixel; where y = 0, x / y stands for 0.
+
+    Shapes: x (N, C, H, W), y, dy (N, C, OH, OW) -> (N, C, H, W).
+    """
+    power = np.where(y == 0, float(p == 1), np.where(y == 0, 1, y) ** (1 - p)).astype(dy.dtype)
+    dmean = avg_pool_dx(dy * power, size=x.shape[2:], kernel=kernel, stride=stride, padding=(0, 0), count_include_pad=0)
+    dx: Array = dmean * (kernel[0] * kernel[1]) * x ** (p - 1)
+    return dx
+
+
+def adaptive_avg_pool(x: Array, *, out: Shape) -> Array:
+    """The means of windows that share out the map. Shapes: x (N, C, H, W) -> (N, C, *out)."""
+    y = np.empty((*x.shape[:2], *out), x.dtype)
+    for i, j, rows, columns in _adaptive_windows(x.shape[2:], out):
+        y[:, :, i, j] = x[:, :, rows, columns].mean(axis=(2, 3))
+    return y
+
+
+def adaptive_avg_pool_dx(dy: Array, *, size: Shape) -> Array:
+    """Each dy shared out evenly over its window. Shapes: dy (N, C, OH, OW) -> (N, C, *size)."""
+    dx = np.zeros((*dy.shape[:2], *size), dy.dtype)
+    for i, j, rows, columns in _adaptive_windows(size, dy.shape[2:]):
+        window = dx[:, :, rows, columns]
+        window += dy[:, :, i:i + 1, j:j + 1] / (window.shape[2] * window.shape[3])
+    return dx
+
+
+def _adaptive_windows(size: Shape, out: Shape) -> Iterator[tuple[int, int, slice, slice]]:
+    """Each pixel of a map of `out` and its window: from floor(i size / out) to ceil((i + 1) size / out)."""
+    for i, j in product(*map(range, out)):
+        yield i, j, *(slice(at * extent // o, -(-(at + 1) * extent // o))
+                      for at, extent, o in zip((i, j), size, out, strict=True))
 
 
 def _divisor(size: Shape, kernel: Shape, stride: Shape, padding: Shape, out: Shape, count_include_pad: int) -> Array:

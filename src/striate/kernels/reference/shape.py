@@ -40,3 +40,8 @@ def to_dense(x: Array) -> Array:
 
 def from_dense(w: Array) -> Array:
     return w.copy()
+
+
+def channel_shuffle(x: Array, *, groups: int) -> Array:
+    """Channels in the order 0 of every group, 1 of every group, ..."""
+    return np.swapaxes(x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]), 1, 2).reshape(x.shape).copy()
