@@ -6,6 +6,7 @@ A twin's parameters and statistics have the paths of the original's states.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from striate.models import alexnet, find, lenet5, name_of, resnet, vgg
+from striate.models import alexnet, find, lenet5, name_of, resnet, resnet_cifar, vgg
 from striate.nn import Module
 
 Array = np.ndarray[Any, Any]
@@ -96,88 +97,73 @@ def _convolution(c: int, o: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(c, o, kernel, stride, kernel // 2, bias=False)
 
 
-class Bottleneck(nn.Module):
-    """striate.models.resnet.Bottleneck."""
+class Block(nn.Module):
+    """striate.models.residual: BasicBlock and Bottleneck, with shortcuts of both options."""
 
-    def __init__(self, c: int, maps: int, stride: int) -> None:
+    def __init__(self, c: int, maps: int, stride: int, *, bottleneck: bool, shortcut: str) -> None:
         super().__init__()
-        o = resnet.EXPANSION * maps
-        self.conv1, self.bn1 = _convolution(c, maps, 1), nn.BatchNorm2d(maps)
-        self.conv2, self.bn2 = _convolution(maps, maps, 3, stride), nn.BatchNorm2d(maps)
-        self.conv3, self.bn3 = _convolution(maps, o, 1), nn.BatchNorm2d(o)
+        rows = [(maps, 3, stride), (maps, 3, 1)]
+        if bottleneck:
+            rows = [(maps, 1, 1), (maps, 3, stride), (4 * maps, 1, 1)]
+        inputs = c
+        for i, (o, kernel, step) in enumerate(rows, 1):
+            setattr(self, f"conv{i}", _convolution(inputs, o, kernel, step))
+            setattr(self, f"bn{i}", nn.BatchNorm2d(o))
+            inputs = o
+        self.depth, self.stride, self.new_maps = len(rows), stride, inputs - c
         self.relu = nn.ReLU(inplace=True)
-        projected = stride > 1 or c != o
+        projected = shortcut == "B" and (stride > 1 or self.new_maps)
         self.downsample = nn.Sequential(_convolution(c, o, 1, stride), nn.BatchNorm2d(o)) if projected else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        y += x if self.downsample is None else self.downsample(x)
+        y = x
+        for i in range(1, self.depth + 1):
+            y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+            y = self.relu(y) if i < self.depth else y
+        y += self.shortcut(x)
         return self.relu(y)
 
-
-class BasicBlock(nn.Module):
-    """striate.models.resnet.BasicBlock."""
-
-    def __init__(self, c: int, maps: int, stride: int) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = _convolution(c, maps, 3, stride), nn.BatchNorm2d(maps)
-        self.conv2, self.bn2 = _convolution(maps, maps, 3), nn.BatchNorm2d(maps)
-        self.relu, self.stride, self.new_maps = nn.ReLU(inplace=True), stride, maps - c
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        if self.new_maps:
-            x = functional.avg_pool2d(x, 1, stride=self.stride)
-            x = functional.pad(x, (0, 0, 0, 0, 0, self.new_maps))
-        y += x
-        return self.relu(y)
-
-
-def _stages(c: int, table: resnet.Table, block: type[nn.Module], expansion: int) -> list[nn.Sequential]:
-    built = []
-    for i, (maps, blocks) in enumerate(table):
-        inside = []
-        for j in range(blocks):
-            inside.append(block(c, maps, 2 if i > 0 and j == 0 else 1))
-            c = expansion * maps
-        built.append(nn.Sequential(*inside))
-    return built
+    def shortcut(self, x: torch.Tensor) -> torch.Tensor:
+        if self.downsample is not None:
+            return self.downsample(x)
+        if not self.new_maps:
+            return x
+        x = functional.avg_pool2d(x, 1, stride=self.stride)
+        return functional.pad(x, (0, 0, 0, 0, 0, self.new_maps))
 
 
 class ResNet(nn.Module):
     """striate.models.resnet: a stem, the stages of a table, the mean of every map, one linear layer."""
 
-    def __init__(self, stem: nn.Conv2d, pool: nn.Module, stages: list[nn.Sequential], features: int,
-                 classes: int) -> None:
+    def __init__(self, stem: resnet.Stem, blocks: resnet.Blocks, classes: int, c: int, *, bottleneck: bool,
+                 shortcut: str) -> None:
         super().__init__()
-        self.conv1, self.bn1 = stem, nn.BatchNorm2d(stem.out_channels)
-        self.relu, self.pool = nn.ReLU(inplace=True), pool
-        self.depth = len(stages)
-        for i, stage in enumerate(stages, 1):
-            setattr(self, f"layer{i}", stage)
-        self.fc = nn.Linear(features, classes)
+        self.conv1, self.bn1 = _convolution(c, stem.maps, stem.kernel, stem.stride), nn.BatchNorm2d(stem.maps)
+        self.relu, self.pool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1) if stem.pooled else nn.Identity()
+        self.stages, inputs = len(blocks), stem.maps
+        for i, count in enumerate(blocks):
+            inside, maps = [], stem.maps * 2**i
+            for j in range(count):
+                stride = 2 if i > 0 and j == 0 else 1
+                inside.append(Block(inputs, maps, stride, bottleneck=bottleneck, shortcut=shortcut))
+                inputs = 4 * maps if bottleneck else maps
+            setattr(self, f"layer{i + 1}", nn.Sequential(*inside))
+        self.fc = nn.Linear(inputs, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.pool(self.relu(self.bn1(self.conv1(x))))
-        for i in range(1, self.depth + 1):
+        for i in range(1, self.stages + 1):
             x = getattr(self, f"layer{i}")(x)
         return self.fc(functional.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-def resnet50(classes: int, c: int) -> ResNet:
-    stages = _stages(64, resnet.RESNET50, Bottleneck, resnet.EXPANSION)
-    stem = nn.Conv2d(c, 64, 7, 2, 3, bias=False)
-    return ResNet(stem, nn.MaxPool2d(3, 2, 1), stages, resnet.EXPANSION * resnet.RESNET50[-1][0], classes)
+def _resnets() -> dict[str, Any]:
+    stem, small = resnet.STEM, resnet_cifar.STEM
+    basic, deep = dict(bottleneck=False, shortcut="B"), dict(bottleneck=True, shortcut="B")
+    found = {f"resnet{d}": partial(ResNet, stem, blocks, **basic) for d, (blocks, *_) in resnet.BASIC.items()}
+    found |= {f"resnet{d}": partial(ResNet, stem, blocks, **deep) for d, (blocks, *_) in resnet.BOTTLENECK.items()}
+    return found | {f"resnet{d}_cifar": partial(ResNet, small, (n, n, n), bottleneck=False, shortcut="A")
+                    for d, (n, _) in resnet_cifar.DEPTHS.items()}
 
 
-def resnet20(classes: int, c: int) -> ResNet:
-    maps = resnet.RESNET20[0][0]
-    stages = _stages(maps, resnet.RESNET20, BasicBlock, 1)
-    return ResNet(_convolution(c, maps, 3), nn.Identity(), stages, resnet.RESNET20[-1][0], classes)
-
-
-TWINS: dict[str, Any] = {
-    "lenet5": LeNet5, "alexnet": alexnet_, "vgg_d": vgg16, "resnet20_cifar": resnet20, "resnet50": resnet50,
-}
+TWINS: dict[str, Any] = {"lenet5": LeNet5, "alexnet": alexnet_, "vgg_d": vgg16, **_resnets()}

@@ -76,7 +76,7 @@ def test_halving_takes_every_second_pixel_and_adds_zeros():
 
     class Shortcut(st.Module):
         def forward(self, x):
-            return block.shortcut(x)
+            return block.downsample(x)
 
     y = Shortcut()(x)
     np.testing.assert_array_equal(y[:, :16], x[:, :, ::2, ::2])

@@ -1,6 +1,12 @@
 """The networks of the field, each read off its paper's table, and the registry that finds them by name."""
 
-from striate.models import alexnet, lenet5, resnet, vgg  # noqa: F401  # each enters its networks
+from striate.models import (  # noqa: F401  # each enters its networks
+    alexnet,
+    lenet5,
+    resnet,
+    resnet_cifar,
+    vgg,
+)
 from striate.models.registry import ALIASES, MODELS, build, create, find, known, name_of, register
 
 __all__ = ["ALIASES", "MODELS", "build", "create", "find", "known", "name_of", "register"]

@@ -1,111 +1,85 @@
-"""Residual networks: ResNet-50 for ImageNet and ResNet-20 for CIFAR-10.
+"""Residual networks for ImageNet, and the plain networks they are compared with.
 
-Ref: He, Zhang, Ren and Sun 2015, arXiv 1512.03385, table 1 and section 4.2. Differs: ResNet-50 halves its maps in the
-3x3 convolution of a block and not in the first 1x1, as torchvision's does ("v1.5").
+Ref: He, Zhang, Ren and Sun 2015, arXiv 1512.03385, table 1; options residual, shortcut and stride_in as in residual.py.
+Differs: shortcuts are of option B throughout (the paper has 18 layers with option A), and the bottlenecks halve their
+maps in the 3x3, as torchvision's do; the `_paper` forms in the first 1x1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from striate import ops
 from striate.models.registry import register
-from striate.nn import BatchNorm2d, Conv2d, Linear, Module, Sequential, init
+from striate.models.residual import BasicBlock, Block, Bottleneck, convolution
+from striate.nn import BatchNorm2d, Linear, Module, Sequential
 
-Table = tuple[tuple[int, int], ...]  # a row a stage: maps inside a block, blocks
+# Depth -> blocks of each stage, the columns of table 1; top-1 of torchvision's weights; top-1 of the twin in the paper
+BASIC = {18: ((2, 2, 2, 2), 69.758, 72.06), 34: ((3, 4, 6, 3), 73.314, 71.46)}
+BOTTLENECK = {50: ((3, 4, 6, 3), 76.13, 75.3), 101: ((3, 4, 23, 3), 77.374, 76.4), 152: ((3, 8, 36, 3), 78.312, 77.0)}
 
-RESNET50: Table = ((64, 3), (128, 4), (256, 6), (512, 3))
-RESNET20: Table = ((16, 3), (32, 3), (64, 3))
-EXPANSION = 4  # a bottleneck gives four times the maps it has inside
-
-
-def convolution(c: int, o: int, kernel: int, stride: int = 1) -> Conv2d:
-    """A convolution without bias, padded so that stride 1 keeps the size: a batch norm stands behind it."""
-    return Conv2d(c, o, kernel, stride, kernel // 2, bias=False, weight_init=init.he_normal)
+Blocks = tuple[int, ...]  # of each stage
+Make = Callable[[int, int, int], Block]  # (maps in, maps inside, stride) -> a block
 
 
-class Bottleneck(Module):
-    """relu(F(x) + shortcut(x)), F of 1x1, 3x3, 1x1. Shapes: (N, C, H, W) -> (N, 4 maps, H/stride, W/stride)."""
+class Stem(NamedTuple):
+    """The first convolution, and whether a 3x3 max-pool of stride 2 stands behind it; each stage doubles its maps."""
 
-    def __init__(self, c: int, maps: int, stride: int) -> None:
+    maps: int
+    kernel: int
+    stride: int
+    pooled: bool
+
+
+STEM = Stem(maps=64, kernel=7, stride=2, pooled=True)
+
+
+class ResNet(Module):
+    """Stem, stages, mean of every map, one linear layer. Shapes: (N, in_channels, H, W) -> (N, classes)."""
+
+    def __init__(self, stem: Stem, blocks: Blocks, block: Make, classes: int, in_channels: int) -> None:
         super().__init__()
-        o = EXPANSION * maps
-        self.conv1, self.bn1 = convolution(c, maps, 1), BatchNorm2d(maps)
-        self.conv2, self.bn2 = convolution(maps, maps, 3, stride), BatchNorm2d(maps)
-        self.conv3, self.bn3 = convolution(maps, o, 1), BatchNorm2d(o)
-        projected = stride > 1 or c != o  # option B: projections only where the shape changes
-        self.downsample = Sequential(convolution(c, o, 1, stride), BatchNorm2d(o)) if projected else None
+        self.conv1, self.bn1 = convolution(in_channels, stem.maps, stem.kernel, stem.stride), BatchNorm2d(stem.maps)
+        self.pooled, self.stages = stem.pooled, len(blocks)
+        c = stem.maps
+        for i, count in enumerate(blocks):  # each stage but the first: twice the maps, of half the size
+            inside: list[Module] = []
+            for j in range(count):
+                inside.append(made := block(c, stem.maps * 2**i, 2 if i > 0 and j == 0 else 1))
+                c = made.expansion * stem.maps * 2**i
+            setattr(self, f"layer{i + 1}", Sequential(*inside))
+        self.fc = Linear(c, classes)
 
     def forward(self, x: Any) -> Any:
-        y = ops.relu(self.bn1(self.conv1(x)))
-        y = ops.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return ops.relu(ops.add(y, x if self.downsample is None else self.downsample(x)))
-
-
-class BasicBlock(Module):
-    """relu(F(x) + shortcut(x)), F of two 3x3. Shapes: (N, C, H, W) -> (N, maps, H/stride, W/stride)."""
-
-    def __init__(self, c: int, maps: int, stride: int) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = convolution(c, maps, 3, stride), BatchNorm2d(maps)
-        self.conv2, self.bn2 = convolution(maps, maps, 3), BatchNorm2d(maps)
-        self.stride, self.new_maps = stride, maps - c
-
-    def forward(self, x: Any) -> Any:
-        y = ops.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        return ops.relu(ops.add(y, self.shortcut(x)))
-
-    def shortcut(self, x: Any) -> Any:
-        """Option A, without parameters: every second pixel, zeros for the new maps."""
-        if self.stride > 1:
-            x = ops.avg_pool2d(x, 1, stride=self.stride)
-        return ops.pad_channels(x, self.new_maps) if self.new_maps else x
-
-
-def stages(c: int, table: Table, block: Callable[[int, int, int], Module], expansion: int) -> Iterator[Sequential]:
-    """The stages of a table behind a stem of `c` maps; all but the first start by halving the maps."""
-    for i, (maps, blocks) in enumerate(table):
-        inside = []
-        for j in range(blocks):
-            inside.append(block(c, maps, 2 if i > 0 and j == 0 else 1))
-            c = expansion * maps
-        yield Sequential(*inside)
-
-
-class ResNet50(Module):
-    """25,557,032 parameters. Shapes: (N, in_channels, 224, 224) -> (N, classes), any H and W of at least 32."""
-
-    def __init__(self, classes: int = 1000, in_channels: int = 3) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = Conv2d(in_channels, 64, 7, 2, 3, bias=False, weight_init=init.he_normal), BatchNorm2d(64)
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages(64, RESNET50, Bottleneck, EXPANSION)
-        self.fc = Linear(EXPANSION * RESNET50[-1][0], classes)
-
-    def forward(self, x: Any) -> Any:
-        x = ops.max_pool2d(ops.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = ops.relu(self.bn1(self.conv1(x)))
+        x = ops.max_pool2d(x, 3, stride=2, padding=1) if self.pooled else x
+        for i in range(1, self.stages + 1):
+            x = getattr(self, f"layer{i}")(x)
         return self.fc(ops.flatten(ops.global_avg_pool2d(x)))
 
 
-class ResNet20(Module):
-    """Shortcuts of option A; 269,722 parameters. Shapes: (N, in_channels, 32, 32) -> (N, classes)."""
+def basic(stem: Stem, blocks: Blocks, classes: int, in_channels: int, *, residual: bool = True,
+          shortcut: str = "B") -> ResNet:
+    """The networks of basic blocks."""
+    return ResNet(stem, blocks, partial(BasicBlock, residual=residual, shortcut=shortcut), classes, in_channels)
 
-    def __init__(self, classes: int = 10, in_channels: int = 3) -> None:
-        super().__init__()
-        maps = RESNET20[0][0]
-        self.conv1, self.bn1 = convolution(in_channels, maps, 3), BatchNorm2d(maps)
-        self.layer1, self.layer2, self.layer3 = stages(maps, RESNET20, BasicBlock, 1)
-        self.fc = Linear(RESNET20[-1][0], classes)
 
-    def forward(self, x: Any) -> Any:
-        x = self.layer3(self.layer2(self.layer1(ops.relu(self.bn1(self.conv1(x))))))
-        return self.fc(ops.flatten(ops.global_avg_pool2d(x)))
+def bottleneck(blocks: Blocks, classes: int, in_channels: int, *, residual: bool = True, shortcut: str = "B",
+               stride_in: str = "3x3") -> ResNet:
+    """The networks of bottlenecks."""
+    block = partial(Bottleneck, residual=residual, shortcut=shortcut, stride_in=stride_in)
+    return ResNet(STEM, blocks, block, classes, in_channels)
 
 
 PAPER = "He et al. 2015, arXiv 1512.03385"
-register("resnet50", ResNet50, (3, 224, 224), 1000, PAPER, 2015, top1=76.13, top1_source="torchvision")
-register("resnet20_cifar", ResNet20, (3, 32, 32), 10, PAPER, 2015, top1=91.25, top1_source="the paper, CIFAR-10",
-         aliases=("resnet20",))
+IMAGENET = ((3, 224, 224), 1000, PAPER, 2015)
+for depth, (blocks, top1, plain) in BASIC.items():
+    build = partial(basic, STEM, blocks)
+    register(f"resnet{depth}", build, *IMAGENET, top1=top1, top1_source="torchvision")
+    register(f"plain{depth}", build, *IMAGENET, top1=plain, top1_source="the paper, table 2, 10 crops", residual=False)
+for depth, (blocks, top1, paper) in BOTTLENECK.items():
+    build = partial(bottleneck, blocks)
+    register(f"resnet{depth}", build, *IMAGENET, top1=top1, top1_source="torchvision")
+    register(f"resnet{depth}_paper", build, *IMAGENET, top1=paper, top1_source="the authors' weights", stride_in="1x1")
