@@ -3,8 +3,8 @@
     python benchmarks/latency_prediction.py [--networks resnet50 ...] [--inference 1 8] [--training 4] [--json FILE]
 
 The bars: median error below 15 %, nine tenths of the measured medians inside the 90 % interval, median half-width of
-the interval at most 25 % of the prediction. Calibration and measurement are of one sitting. The calibration's probe runs
-around each round; while it says that other programs are busy, a round is put off for at most --patience seconds.
+the interval at most 25 % of the prediction. Calibration and measurement are of one sitting. The calibration's probe
+runs around each round; while it says that other programs are busy, a round is put off for at most --patience seconds.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=known)
     parser.add_argument("--inference", nargs="*", type=int, default=[1, 8], metavar="N", help="batch sizes")
     parser.add_argument("--training", nargs="*", type=int, default=[4], metavar="N", help="batch sizes")
-    parser.add_argument("--patience", type=float, default=5.0, metavar="S", help="to wait for a calm machine, a network")
+    parser.add_argument("--patience", type=float, default=5.0, metavar="S", help="to wait for calm, a network")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     machine.heading("predicted times beside measured ones")

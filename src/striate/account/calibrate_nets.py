@@ -13,16 +13,24 @@ from typing import Any
 from striate import ops
 from striate.kernels.contract import Shape
 from striate.nn import (
+    GELU,
+    AdaptiveAvgPool2d,
     AvgPool2d,
     BatchNorm2d,
+    ChannelShuffle,
     Conv2d,
     Dropout,
     Flatten,
     GlobalAvgPool2d,
+    HardSwish,
+    LeakyReLU,
     Linear,
+    LocalResponseNorm,
+    LPPool2d,
     MaxPool2d,
     Module,
     ReLU,
+    ReLU6,
     Sequential,
     Sigmoid,
     Softmax,
@@ -59,13 +67,6 @@ class _Branches(Module):
 
     def forward(self, x: Any) -> Any:
         return ops.concat([*([x] if self.keep else []), *(branch(x) for branch in self.branches)])
-
-
-class _Clip(Module):
-    """Between 0 and 6."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.clip(x, 0.0, 6.0)
 
 
 class _Halves(Module):
@@ -131,23 +132,25 @@ def branches(w: int) -> Module:
     """1x1, 3x3, 5x5 and a pooling side by side."""
     def cell(c: int) -> Module:
         return _Branches(
-            _conv(c, 2 * w, 1, norm=False), Sequential(_conv(c, 3 * w, 1, norm=False), _conv(3 * w, 4 * w, 3, norm=False)),
+            _conv(c, 2 * w, 1, norm=False),
+            Sequential(_conv(c, 3 * w, 1, norm=False), _conv(3 * w, 4 * w, 3, norm=False)),
             Sequential(_conv(c, w, 1, norm=False), _conv(w, 2 * w, 5, norm=False)),
             Sequential(MaxPool2d(3, 1, 1), _conv(c, w, 1, norm=False)))
     o = 9 * w
-    return Sequential(_conv(3, 2 * w, 5, 2, norm=False), MaxPool2d(3, 2, ceil_mode=True), cell(2 * w), cell(o),
+    return Sequential(_conv(3, 2 * w, 5, 2, norm=False), LocalResponseNorm(5), MaxPool2d(3, 2, ceil_mode=True),
+                      cell(2 * w), cell(o),
                       MaxPool2d(3, 2, ceil_mode=True), cell(o), AvgPool2d(3, 2), *_head(o))
 
 
 
 def depthwise(w: int) -> Module:
     """Inverted bottlenecks: wide 1x1, depthwise 3x3 or 5x5, narrow 1x1."""
-    layers: list[Module] = [Conv2d(3, 2 * w, 3, 2, 1, bias=False), BatchNorm2d(2 * w), _Clip()]
+    layers: list[Module] = [Conv2d(3, 2 * w, 3, 2, 1, bias=False), BatchNorm2d(2 * w), ReLU6()]
     c = 2 * w
     for o, kernel, stride in ((2 * w, 3, 1), (3 * w, 3, 2), (3 * w, 5, 1), (6 * w, 3, 2), (6 * w, 3, 1), (9 * w, 5, 2)):
         m = 5 * c
-        inside = Sequential(Conv2d(c, m, 1, bias=False), BatchNorm2d(m), _Clip(),
-                            Conv2d(m, m, kernel, stride, kernel // 2, groups=m, bias=False), BatchNorm2d(m), _Clip(),
+        inside = Sequential(Conv2d(c, m, 1, bias=False), BatchNorm2d(m), ReLU6(),
+                            Conv2d(m, m, kernel, stride, kernel // 2, groups=m, bias=False), BatchNorm2d(m), ReLU6(),
                             Conv2d(m, o, 1, bias=False), BatchNorm2d(o))
         layers.append(_Residual(inside, active=False) if c == o and stride == 1 else inside)
         c = o
@@ -164,7 +167,7 @@ def dense(w: int) -> Module:
                                Conv2d(4 * w, w, 3, 1, 1, bias=False))
             layers.append(_Branches(grown, keep=True))
             c += w
-        layers += [BatchNorm2d(c), ReLU(), Conv2d(c, c // 2, 1, bias=False), _Clip(), AvgPool2d(2)]
+        layers += [BatchNorm2d(c), ReLU(), Conv2d(c, c // 2, 1, bias=False), ReLU6(), AvgPool2d(2)]
         c //= 2
     return Sequential(*layers, *_head(c))
 
@@ -172,8 +175,9 @@ def dense(w: int) -> Module:
 def towers(w: int) -> Module:
     """Large kernels with strides, groups, overlapping pooling, dropout, wide linear layers behind."""
     return Sequential(
-        Conv2d(3, 3 * w, 9, 3, 1), ReLU(), MaxPool2d(3, 2), Conv2d(3 * w, 8 * w, 5, 1, 2, groups=2), ReLU(),
-        MaxPool2d(3, 2), Conv2d(8 * w, 10 * w, 3, 1, 1), ReLU(), Conv2d(10 * w, 8 * w, 3, 1, 1, groups=2), ReLU(),
+        Conv2d(3, 3 * w, 9, 3, 1), ReLU(), LocalResponseNorm(5), MaxPool2d(3, 2),
+        Conv2d(3 * w, 8 * w, 5, 1, 2, groups=2), ReLU(), MaxPool2d(3, 2),
+        Conv2d(8 * w, 10 * w, 3, 1, 1), ReLU(), Conv2d(10 * w, 8 * w, 3, 1, 1, groups=2), ReLU(),
         MaxPool2d(3, 2), AvgPool2d(2, 2), Flatten(), Dropout(0.5), Linear(8 * w * 9, 50 * w), ReLU(), Dropout(0.5),
         Linear(50 * w, 500))
 
@@ -189,8 +193,8 @@ def halves(w: int) -> Module:
     c = 4 * w
     unit = [_Halves(c, Sequential(_conv(c // 2, c // 2, 1), Conv2d(c // 2, c // 2, 3, 1, 1, groups=c // 2, bias=False),
                                   BatchNorm2d(c // 2), _conv(c // 2, c // 2, 1))) for _ in range(4)]
-    return Sequential(_conv(3, c, 3, 2), MaxPool2d(3, 2, 1), *unit[:2], _Clip(), MaxPool2d(3, 1, 1), AvgPool2d(2),
-                      *unit[2:], *_head(c))
+    return Sequential(_conv(3, c, 3, 2), MaxPool2d(3, 2, 1), unit[0], ChannelShuffle(2), unit[1], ReLU6(),
+                      MaxPool2d(3, 1, 1), AvgPool2d(2), unit[2], ChannelShuffle(2), unit[3], *_head(c))
 
 
 def late(w: int) -> Module:
@@ -205,6 +209,15 @@ def bands(w: int) -> Module:
            for k in ((1, 7), (7, 1), (1, 3), (3, 1))]
     return Sequential(_conv(3, w, 3, 2), Conv2d(w, 4 * w, 3, 2), ReLU(), *row, Conv2d(4 * w, 6 * w, 3, 2, bias=False),
                       BatchNorm2d(6 * w), ReLU(), AvgPool2d(3, 1, 1), *_head(6 * w))
+
+
+def activations(w: int) -> Module:
+    """One activation, pooling and rearrangement behind the other."""
+    return Sequential(
+        Conv2d(3, w, 3, 2, 1), LeakyReLU(0.1), LocalResponseNorm(5), GELU(), MaxPool2d(3, 1, 1), HardSwish(),
+        ChannelShuffle(4), ReLU6(), Conv2d(w, w, 1), Tanh(), MaxPool2d(3, 2), Sigmoid(), LPPool2d(2, 2),
+        Conv2d(w, w, 1, bias=False), BatchNorm2d(w), AvgPool2d(3, 1, 1), AdaptiveAvgPool2d(5), Flatten(),
+        Linear(25 * w, CLASSES))
 
 
 @dataclass(frozen=True)
@@ -252,6 +265,8 @@ TABLE: tuple[tuple[Callable[[int], Module], int, Shape, tuple[int, ...], tuple[i
     (halves, 32, _square(112), (1, 6), (6,)),
     (late, 64, _square(28), (1, 4), (2,)),
     (late, 88, _square(14), (1,), (1, 8)),
+    (activations, 16, _square(32), (1, 8), (8,)),
+    (activations, 64, _square(160), (2,), (4,)),
     (bands, 36, _square(96), (1, 4), (4,)),
 )
 SAMPLES = tuple(

@@ -20,9 +20,11 @@ from striate.train import SGD
 
 @dataclass(frozen=True)
 class Times:
-    """ns: of `calls` a row a round and a column a call; of whole runs from Python; of the probe around each round."""
+    """ns: of `calls` a row a round and a column a call; what those runs took beside their calls; whole runs from Python
+    that were not profiled; the probe around each round."""
 
     calls: Floats
+    beside: Floats
     run: Floats
     probe: Floats
 
@@ -55,10 +57,15 @@ class Runner:
             return self.step.program(self.x, self.targets)
         return self.net.programs.get(Request(Spec(self.x.shape[1:])), len(self.x))
 
-    def profile(self) -> list[int]:
-        """ns of each call that is not of the prelude."""
+    def profile(self) -> tuple[list[int], int]:
+        """ns of each call that is not of the prelude, and what the run took beside them."""
         feeds: dict[str, Any] = {"x": self.x, "targets": self.targets, "lr": np.float32(0), "seed": 0, "step": 1}
-        return [c.ns for c in self.program().profile(feeds).calls if c.section != "prelude"]
+        program = self.program()
+        before = time.perf_counter_ns()
+        program.run(feeds, profile=True)
+        whole = time.perf_counter_ns() - before
+        ns = list(program._native.last_profile())[program.plan.prelude:]
+        return ns, whole - sum(ns)
 
 
 def measure(runner: Runner, probe: Runner, least: int, most: int, seconds: float) -> Times:
@@ -66,11 +73,13 @@ def measure(runner: Runner, probe: Runner, least: int, most: int, seconds: float
     for _ in range(2):  # the first runs touch fresh memory and pack what is kept
         runner.run()
         probe.run()
-    calls, runs, around = list[list[int]](), list[int](), [probe.ns()]
+    calls, beside, runs, around = list[list[int]](), list[int](), list[int](), [probe.ns()]
     start = time.perf_counter()
     while len(calls) < least or (len(calls) < most and time.perf_counter() - start < seconds):
         runs.append(runner.ns())
-        calls.append(runner.profile())
+        ns, rest = runner.profile()
+        calls.append(ns)
+        beside.append(rest)
         around.append(probe.ns())
     probes = np.array(around, float)
-    return Times(np.array(calls, float), np.array(runs, float), (probes[1:] + probes[:-1]) / 2)
+    return Times(np.array(calls, float), np.array(beside, float), np.array(runs, float), (probes[1:] + probes[:-1]) / 2)

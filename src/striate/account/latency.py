@@ -1,4 +1,4 @@
-"""Latency: the ms that a network will take on this machine, layer by layer, before it runs, and how far off that may be.
+"""Latency: the ms that a network will take on this machine, layer by layer, before it runs, and how sure that is.
 
 The plan of a run names every kernel call with its shapes and places; `striate calibrate` has measured what kernels
 take here (latency_model.py). Nothing is run, no memory mapped, no weight drawn.
@@ -98,13 +98,13 @@ def predict(net: Module, input_shape: Sequence[int], batch: int = 1, *, training
 def _prediction(found: Calibration, name: str, shape: Shape, training: bool, parts: list[Amounts]) -> Prediction:
     priced = [(a, found.prices.ns(a)) for a in parts]
     ms = sum(ns for _, ns in priced) / 1e6
-    wide = math.exp(found.spread.total(priced))
+    wide = math.exp(found.spread.half(priced))
     return Prediction(name, shape, training, found.isa, found.threads, ms, ms / wide, ms * wide,
                       tuple(_row(found, a, ns / 1e6) for a, ns in priced))
 
 
 def _row(found: Calibration, a: Amounts, ms: float) -> Row:
-    wide = math.exp(found.spread.total([(a, ms)]))
+    wide = math.exp(found.spread.half([(a, ms)]))
     return Row(a.layer or a.kernel, a.kernel, a.section, ms, ms / wide, ms * wide, a.family in found.prices.families)
 
 

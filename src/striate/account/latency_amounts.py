@@ -19,14 +19,15 @@ from striate.kernels.costs import across_images, work
 from striate.kernels.problem import Problem
 from striate.kernels.target import Target
 
-WORK = ("calls", "shared", "parts", "multiplies", "gathered", "scattered", "packed", "again", "elements", "windows",
-        "behind")
+WORK = ("calls", "shared", "parts", "multiplies", "gathered", "scattered", "packed", "again", "elements", "applied",
+        "behind", "apart")
 READ = tuple(f"read {k}" for k in ("all", *KNOTS[:-1]))
 WRITTEN = tuple(f"written {k}" for k in ("all", *KNOTS[:-1]))
 NAMES = (*WORK, *READ, *WRITTEN)
 CHUNK_MACS, CHUNKS = 1 << 19, 16  # csrc/conv.h: work below that is not cut, and into how many chunks
 GRAIN = 16384  # csrc/grid.h: floats of a chunk
 NARROW = (1, 2, 4, 8)  # csrc/narrow_groups.h: channels of a group that vectors go across
+CURVED = (2, 3)  # csrc/kernels.h: tanh and sigmoid, which take time
 PANEL_IMAGES = 4  # csrc/linear.h: above that, images come in panels
 
 
@@ -64,6 +65,7 @@ def _amounts(call: Call, moved: Traffic, threads: int, target: Target) -> Amount
     p = call.problem if call.row.name in PRODUCTS else None
     found = _product(call, p, target) if p is not None else _pass(call)
     share = _share(call, p, found["elements"], threads)
+    found["apart"] = float(sum(math.prod(b.shape) for b in (*call.inputs, *call.outputs) if b and b.channels))
     values = [found.get(name, 0.0) * share for name in WORK[3:]]
     once = [1.0, float(threads > 1), float(call.repeat + (math.prod(p.stride) if p and p.kind == "dx" else 0))]
     every = np.array([*once, *values, *(moved.read * share), *(moved.written * share)])
@@ -93,19 +95,24 @@ def _narrow(p: Problem, target: Target) -> bool:
 
 def _product(call: Call, p: Problem, target: Target) -> dict[str, float]:
     outputs = float(p.n * p.columns * math.prod(p.pixels))
+    curved = outputs if call.params.get("activation") in CURVED else 0.0
+    return {"elements": outputs, "applied": curved, **_multiplied(call, p, target, outputs)}
+
+
+def _multiplied(call: Call, p: Problem, target: Target, outputs: float) -> dict[str, float]:
     if call.row.name.startswith("linear"):
         images = -(-p.n // target.nr) * target.nr if p.n > PANEL_IMAGES else p.n
-        return {"multiplies": float(images * p.c * p.o), "elements": outputs}
+        return {"multiplies": float(images * p.c * p.o)}
     if _narrow(p, target):
         lanes = -(-p.c // target.width) * target.width
         done = p.n * math.prod(p.out) * math.prod(p.kernel) * (p.c // p.groups) * lanes
-        return {"multiplies": float(done), "elements": outputs}
+        return {"multiplies": float(done)}
     if call.row.name.startswith("conv2d_gemm") and across_images(p):
-        return _across(p, target) | {"elements": outputs}
+        return _across(p, target)
     w = work(p, replace(target, training=False), call.params.get("tile", 0))
     extra = sum(b is not None for b in call.outputs) - 1 + (len(call.inputs) > 3 and call.inputs[3] is not None)
     return {"multiplies": w.multiplies, "gathered": w.gathered, "scattered": w.scattered, "packed": w.packed,
-            "again": w.again, "elements": outputs, "behind": outputs * extra}
+            "again": w.again, "behind": outputs * extra}
 
 
 def _across(p: Problem, target: Target) -> dict[str, float]:
@@ -121,7 +128,7 @@ def _pass(call: Call) -> dict[str, float]:
     elements = [math.prod(b.shape) for b in (*call.inputs, *call.outputs) if b is not None]
     most = float(max(elements, default=0)) if call.repeat == 1 else float(sum(elements)) / len(call.row.inputs)
     taps = math.prod(call.params.get("kernel", (0,)))
-    return {"elements": most, "windows": taps * float(min(_maps(call), default=0))}
+    return {"elements": most, "applied": taps * float(min(_maps(call), default=0))}
 
 
 def _maps(call: Call) -> list[int]:

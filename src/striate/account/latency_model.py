@@ -1,8 +1,8 @@
-"""Model: ns of a call = its amounts times the prices of its family, fitted to measured calls, with what it is unsure of.
+"""Model: ns of a call = its amounts times the prices of its family, fitted to measured calls.
 
-Prices are non-negative and make the relative errors least. They are found from the general to the particular: rooflines
-of the machine, then the prices of a class of kernels, then those of each family, each held to what stands above it by
-weak ties, so that a family that was met twice is not believed as much as one that was met a hundred times.
+Prices are non-negative and make the relative errors least. They are found from the general to the particular:
+rooflines of the machine, then the prices of a class of kernels, then those of each family. Each is held to what stands
+above it by weak ties, so that a family that was met twice is not believed as much as one that was met a hundred times.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from striate.account.latency_reuse import Floats
 ROUNDS = 4  # of reweighting: the errors that count are relative to the prediction, which moves
 TIE = 0.35  # of a price to the one above it: what a call's relative error of so much weighs
 CLASSES = ("product", "pass", "run")
+SMALL_NS = 2000.0  # calls below that pull the less the shorter they are
 OUTLIER = 0.25  # relative error from which on a call pulls no harder
 
 
@@ -51,13 +52,16 @@ def class_of(a: Amounts) -> str:
 
 def fit(seen: Sequence[Seen], roofline: Floats) -> Prices:
     """The prices that explain what was seen."""
-    classes, families = {}, {}
-    for name in CLASSES:
-        own = [s for s in seen if class_of(s.amounts) == name]
-        classes[name] = fitted(own, roofline)
-        for family in sorted({s.amounts.family for s in own}):
-            families[family] = fitted([s for s in own if s.amounts.family == family], classes[name])
-    return Prices(families, classes)
+    classes = {name: fitted([s for s in seen if class_of(s.amounts) == name], roofline) for name in CLASSES}
+    return Prices(fit_families(seen, classes), classes)
+
+
+def fit_families(seen: Sequence[Seen], classes: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Prices of every family in `seen`, each tied to those of its class."""
+    members: dict[str, list[Seen]] = {}
+    for s in seen:
+        members.setdefault(s.amounts.family, []).append(s)
+    return {family: fitted(each, classes[class_of(each[0].amounts)]) for family, each in sorted(members.items())}
 
 
 def fitted(seen: Sequence[Seen], above: Floats) -> Floats:
@@ -67,13 +71,13 @@ def fitted(seen: Sequence[Seen], above: Floats) -> Floats:
     x = np.array([s.amounts.values for s in seen])
     y = np.array([s.ns for s in seen])
     used = x.any(axis=0)
-    prices = above.copy()
     start = np.maximum(above, 1e-9)
-    prices[used] *= np.exp(np.median(np.log(y / (x @ start))))
+    start = start * np.exp(np.median(np.log(y / (x @ start))) * len(y) / (len(y) + 1))  # slower or faster in all
+    prices: Floats = start.copy()
     ties = np.diag(TIE / start[used])
     for _ in range(ROUNDS):
         guess = np.maximum(x @ prices, 1.0)
-        pull = np.minimum(1.0, OUTLIER / np.maximum(np.abs(y / guess - 1), 1e-9)) ** 0.5 / guess
+        pull = np.minimum(1.0, OUTLIER / np.maximum(np.abs(y / guess - 1), 1e-9)) ** 0.5 / (guess + SMALL_NS)
         rows = np.vstack([x[:, used] * pull[:, None], ties])
         prices[used] = least_squares(rows, np.concatenate([y * pull, np.full(used.sum(), TIE)]))
     return prices
@@ -84,8 +88,9 @@ def least_squares(a: Floats, b: Floats) -> Floats:
 
     Ref: Lawson and Hanson 1974, Solving Least Squares Problems, chapter 23; here on the normal equations.
     """
-    scale = np.linalg.norm(a, axis=0)
-    gram, want = (a / scale).T @ (a / scale), (a / scale).T @ b
+    gram, want = a.T @ a, a.T @ b
+    scale = np.sqrt(gram.diagonal())
+    gram, want = gram / np.outer(scale, scale), want / scale
     x, free = np.zeros(len(want)), np.zeros(len(want), bool)
     for _ in range(3 * len(x)):
         gain = np.where(free, -np.inf, want - gram @ x)
@@ -93,7 +98,8 @@ def least_squares(a: Floats, b: Floats) -> Floats:
             break
         free[int(gain.argmax())] = True
         x = _within(gram, want, x, free)
-    return x / scale
+    found: Floats = x / scale
+    return found
 
 
 def _within(gram: Floats, want: Floats, x: Floats, free: npt.NDArray[np.bool_]) -> Floats:
@@ -115,5 +121,5 @@ def roofline(multiply_ns: float, byte_ns: float) -> Floats:
     """Prices before anything was seen, from the rates of one thread: multiply-adds from registers, bytes copied."""
     guess = {"calls": 500.0, "shared": 1500.0, "parts": 100.0, "multiplies": multiply_ns, "gathered": 4 * byte_ns,
              "scattered": 4 * byte_ns, "packed": 8 * byte_ns, "again": byte_ns, "elements": byte_ns,
-             "windows": byte_ns, "behind": byte_ns}
+             "applied": 10 * byte_ns, "behind": byte_ns}
     return np.array([guess.get(name, byte_ns / 5) for name in NAMES])

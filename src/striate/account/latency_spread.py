@@ -10,65 +10,83 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from striate.account.latency_amounts import Amounts
-from striate.account.latency_model import Prices, Seen, class_of, fit
+from striate.account.latency_model import Prices, Seen, class_of, fit_families
 from striate.account.latency_reuse import Floats
 
 INSIDE = 0.9  # of networks
 USUAL = 3  # networks that what is usual in a class counts as, beside those that a family was met in
+COMMON = tuple(i / 100 for i in range(41))  # tried
 LEAST = 0.02  # of a family's time: what repeats of a measurement differ by on a quiet machine
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of the logarithm of time; `factor` of them hold nine tenths of networks."""
+    """Standard deviations of the logarithm of time: of families, of those that were not met, and common to a run.
+
+    So many as `factor` says hold nine tenths of networks.
+    """
 
     families: Mapping[str, float]
     classes: Mapping[str, float]  # of families that were not met
+    common: float
     factor: float
 
     def of(self, a: Amounts) -> float:
         return self.families.get(a.family, self.classes[class_of(a)])
 
-    def total(self, parts: Iterable[tuple[Amounts, float]]) -> float:
+    def half(self, parts: Iterable[tuple[Amounts, float]]) -> float:
         """Half the width of the interval of a sum, in logarithms; `parts` are calls with their ns."""
+        return self.factor * math.hypot(self.apart(parts), self.common)
+
+    def apart(self, parts: Iterable[tuple[Amounts, float]]) -> float:
+        """What the families' errors, each on its own, make of the sum."""
         sums: dict[str, float] = defaultdict(float)
-        spread: dict[str, float] = {}
+        squares: dict[str, float] = {}
         for a, ns in parts:
             sums[a.family] += ns
-            spread[a.family] = self.of(a)
+            squares[a.family] = self.of(a) ** 2
         whole = max(sum(sums.values()), 1e-9)
-        return self.factor * math.sqrt(sum((sums[f] * spread[f]) ** 2 for f in sums)) / whole
+        return math.sqrt(sum(ns**2 * squares[family] for family, ns in sums.items())) / whole
 
 
-def spread(seen: Sequence[Seen], prices: Prices, roofline: Floats) -> Spread:
+def spread(seen: Sequence[Seen], prices: Prices) -> Spread:
     """From predictions of designs that were left out."""
-    guessed = left_out(seen, roofline)
-    families = _families(seen, guessed)
+    guessed = left_out(seen, prices)
     unmet = {name: _unmet(name, seen, prices) for name in prices.classes}
-    plain = Spread(families, unmet, 1.0)
-    runs: dict[str, list[int]] = defaultdict(list)
-    for i, s in enumerate(seen):
-        runs[s.run].append(i)
-    scores = []
-    for members in runs.values():
-        off = math.log(sum(seen[i].ns for i in members) / sum(guessed[i] for i in members))
-        scores.append(abs(off) / plain.total((seen[i].amounts, guessed[i]) for i in members))
-    return Spread(families, unmet, float(np.quantile(scores, INSIDE)) if scores else 2.0)
+    plain = Spread(_families(seen, guessed), unmet, 0.0, 1.0)
+    runs: dict[str, list[tuple[Seen, float]]] = defaultdict(list)
+    for s, ns in zip(seen, guessed, strict=True):
+        runs[s.run].append((s, ns))
+    off = np.array([math.log(sum(s.ns for s, _ in each) / sum(ns for _, ns in each)) for each in runs.values()])
+    apart = np.array([plain.apart((s.amounts, ns) for s, ns in each) for each in runs.values()])
+    common, factor = _scaled(off, apart)
+    return replace(plain, common=common, factor=factor)
 
 
-def left_out(seen: Sequence[Seen], roofline: Floats) -> Floats:
-    """ns of each call as predicted without its design."""
+def _scaled(off: Floats, apart: Floats) -> tuple[float, float]:
+    """The common part that makes the errors `off` likeliest, and the factor that then holds nine tenths of them."""
+    def unlikely(common: float) -> float:
+        squares = apart**2 + common**2
+        return float(np.log(np.mean(off**2 / squares)) + np.mean(np.log(squares)))
+
+    common = min(COMMON, key=unlikely)
+    return common, float(np.quantile(np.abs(off) / np.hypot(apart, common), INSIDE))
+
+
+def left_out(seen: Sequence[Seen], prices: Prices) -> Floats:
+    """ns of each call as predicted without its design; `prices` give what families are tied to."""
     guessed = np.zeros(len(seen))
     for design in sorted({s.design for s in seen}):
-        prices = fit([s for s in seen if s.design != design], roofline)
+        others = fit_families([s for s in seen if s.design != design], prices.classes)
+        without = Prices(others, prices.classes)
         for i, s in enumerate(seen):
             if s.design == design:
-                guessed[i] = prices.ns(s.amounts)
+                guessed[i] = without.ns(s.amounts)
     return guessed
 
 

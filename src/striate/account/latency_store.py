@@ -24,6 +24,7 @@ from striate.errors import ConfigError, FormatError
 from striate.kernels import _native
 from striate.kernels.native import cpu_name
 
+NUMBERS = ("noise", "calm_ns", "seconds", "networks", "calls", "common", "factor")
 LARGEST = 1 << 22  # bytes of a file that may be one
 
 
@@ -91,8 +92,10 @@ def _head(isa: str, threads: int) -> dict[str, Any]:
 
 def _content(c: Calibration) -> dict[str, Any]:
     return {
-        "noise": c.noise, "calm_ns": c.calm_ns, "seconds": c.seconds, "networks": c.networks, "calls": c.calls, "factor": c.spread.factor,
+        "noise": c.noise, "calm_ns": c.calm_ns, "seconds": c.seconds, "networks": c.networks,
+        "calls": c.calls, "factor": c.spread.factor,
         "families": _table(c.prices.families, c.spread.families),
+        "common": c.spread.common,
         "classes": _table(c.prices.classes, c.spread.classes),
     }
 
@@ -108,13 +111,14 @@ def _checked(content: Any, isa: str, threads: int) -> Calibration:
         if content[name] != value:
             raise ValueError(f"another {name}")
     families, classes = content["families"], content["classes"]
+    if not isinstance(families, dict) or not isinstance(classes, dict):
+        raise ValueError("no table of kernels")
     if set(classes) != set(CLASSES):
         raise ValueError(f"not the classes {', '.join(CLASSES)}")
-    return Calibration(
-        isa, threads, Prices(_prices(families), _prices(classes)),
-        Spread(_spreads(families), _spreads(classes), _number(content["factor"])), _number(content["noise"]),
-        _number(content["calm_ns"]), _number(content["seconds"]), int(_number(content["networks"])), int(_number(content["calls"])),
-    )
+    noise, calm_ns, seconds, networks, calls, common, factor = (_number(content[name]) for name in NUMBERS)
+    spread = Spread(_spreads(families), _spreads(classes), common, factor)
+    return Calibration(isa, threads, Prices(_prices(families), _prices(classes)), spread, noise, calm_ns, seconds,
+                       int(networks), int(calls))
 
 
 def _prices(table: Any) -> dict[str, Floats]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from striate.account.calibrate import calibrate as measure
 from striate.account.calibrate_nets import SAMPLES
 from striate.account.latency_store import Calibration, path_of, save
