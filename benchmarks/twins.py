@@ -64,29 +64,31 @@ class Features(nn.Module):
         return self.classifier(self.features(x).flatten(1))
 
 
-def vgg16(classes: int, c: int) -> Features:
-    """striate.models.vgg."""
+def vgg_(configuration: str, classes: int, c: int) -> Features:
+    """striate.models.vgg, the configurations without response norm; at 224x224 nothing is pooled to 7x7."""
     features: list[nn.Module] = []
-    for stage in vgg.D:
-        for o in stage:
-            features += [nn.Conv2d(c, o, 3, padding=1), nn.ReLU(inplace=True)]
+    for word in vgg.TABLE[configuration].split():
+        if word == "|":
+            features.append(nn.MaxPool2d(2))
+        else:
+            kernel, o = map(int, word.split("-"))
+            features += [nn.Conv2d(c, o, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
             c = o
-        features.append(nn.MaxPool2d(2))
-    inputs, units = c * vgg.MAP * vgg.MAP, vgg.UNITS
-    return Features(features, [
+    inputs, units = vgg.MAPS * vgg.SIZE * vgg.SIZE, vgg.UNITS
+    return Features([*features, nn.MaxPool2d(2)], [
         nn.Linear(inputs, units), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(units, units),
         nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(units, classes),
     ])
 
 
 def alexnet_(classes: int, c: int) -> Features:
-    """striate.models.alexnet."""
+    """striate.models.alexnet, the form of 2014."""
     features: list[nn.Module] = []
-    for o, kernel, stride, padding, pooled in alexnet.CONVOLUTIONS:
-        features += [nn.Conv2d(c, o, kernel, stride, padding), nn.ReLU(inplace=True)]
-        features += [nn.MaxPool2d(3, stride=2)] if pooled else []
-        c = o
-    inputs, units = c * alexnet.MAP * alexnet.MAP, alexnet.UNITS
+    for row in alexnet.FORM_2014:
+        features += [nn.Conv2d(c, row.maps, row.kernel, row.stride, row.padding), nn.ReLU(inplace=True)]
+        features += [nn.MaxPool2d(3, stride=2)] if row.pooled else []
+        c = row.maps
+    inputs, units = c * alexnet.SIZE * alexnet.SIZE, alexnet.UNITS
     return Features(features, [
         nn.Dropout(0.5), nn.Linear(inputs, units), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(units, units),
         nn.ReLU(inplace=True), nn.Linear(units, classes),
@@ -166,4 +168,7 @@ def _resnets() -> dict[str, Any]:
                     for d, (n, _) in resnet_cifar.DEPTHS.items()}
 
 
-TWINS: dict[str, Any] = {"lenet5": LeNet5, "alexnet": alexnet_, "vgg_d": vgg16, **_resnets()}
+TWINS: dict[str, Any] = {
+    "lenet5": LeNet5, "alexnet": alexnet_, **_resnets(),
+    **{f"vgg_{c.lower()}": partial(vgg_, c) for c in ("A", "B", "C", "D", "E")},
+}

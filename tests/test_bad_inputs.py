@@ -245,22 +245,29 @@ def refuse(case, act):
     assert "\n" not in text and not text.endswith(".") and len(text) < 400, text
 
 
-@pytest.mark.parametrize("case", ALL, ids=str)
-def test_refused(case):
-    given = arrays_of(case, np.float32)
-    refuse(case, lambda: invoke(case.op, given, case.options))
+def by_op(cases):
+    """One test an operation: a thousand rows of a millisecond cost more to announce than to run."""
+    ops_of = sorted({case.op for case in cases})
+    return pytest.mark.parametrize("cases", [[c for c in cases if c.op == op] for op in ops_of], ids=ops_of)
+
+
+@by_op(ALL)
+def test_refused(cases):
+    for case in cases:
+        given = arrays_of(case, np.float32)
+        refuse(case, lambda case=case, given=given: invoke(case.op, given, case.options))
 
 
 TRACED = [c for c in ALL if id(c) not in DATA and "kernels" not in c.given and c.given.get("seed", 0) == 0
           and c.given.get("step", 0) == 0]
 
 
-@pytest.mark.parametrize("case", TRACED, ids=str)
-def test_refused_while_tracing(case):
-    given = arrays_of(case, np.float32)
-    if not any(isinstance(v, np.ndarray | list) for v in given.values()):
-        pytest.skip("no tensor to trace with")
-    refuse(case, lambda: Playback(case, given))
+@by_op(TRACED)
+def test_refused_while_tracing(cases):
+    for case in cases:
+        given = arrays_of(case, np.float32)
+        if any(isinstance(v, np.ndarray | list) for v in given.values()):  # else there is nothing to trace with
+            refuse(case, lambda case=case, given=given: Playback(case, given))
 
 
 def test_count():

@@ -194,9 +194,82 @@ def test_summary(capsys):
     assert status == 0 and "61,706" in out and "416,520 MACs" in out and err == ""
     status, out, _ = ask(capsys, "summary", "lenet5", "--json", "--batch", 2, "--input", "1x28x28")
     found = json.loads(out)
-    assert list(found) == ["name", "input", "threads", "rows", "total"] and found["name"] == "lenet5"
-    assert list(found["rows"][0]) == ["layer", "op", "output", "parameters", "macs", "activation_bytes"]
-    assert found["total"] == {"parameters": 61706, "macs": 833040, "flops": 1666080, "activation_bytes": 120016}
+    assert list(found) == ["name", "input", "threads", "convention", "rows", "total", "shares"]
+    assert found["name"] == "lenet5" and found["rows"][0]["receptive_field"] == [5, 5]
+    total = found["total"]
+    assert (total["parameters"], total["macs"], total["flops"], total["activation_bytes"]) == (
+        61706, 833040, 1666080, 120016)
+    assert total["peak_inference_bytes"] > 120016 and total["peak_training_bytes"] > 2 * 4 * 61706
+
+
+def test_summary_in_other_forms(capsys):
+    _, out, _ = ask(capsys, "summary", "lenet5", "--csv")
+    assert out.splitlines()[-1].startswith("total,,,61706,416520,833040,")
+    _, out, _ = ask(capsys, "summary", "lenet5", "--markdown", "--convention", "canziani")
+    assert "| total |  |  | 61,706 | 833,040 |" in out and "canziani counts 833,040 operations" in out
+    _, out, _ = ask(capsys, "summary", "lenet5", "--budget", "3MiB", "--json")
+    assert json.loads(out)["largest_batch"].keys() == {"budget_bytes", "inference", "training"}
+    _, out, _ = ask(capsys, "summary", "lenet5", "--budget", "1.5kB")
+    assert "largest batch in 1,500 B (0.0 MiB): 0 images in inference, 0 in training" in out
+
+
+OWN = """
+from striate import nn, ops
+from beside import MAPS
+
+class Net(nn.Module):
+    input_shape = (3, 8, 8)
+
+    def __init__(self, classes=4):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, MAPS, 3), nn.Linear(MAPS, classes)
+
+    def forward(self, x):
+        return self.head(ops.flatten(ops.global_avg_pool2d(self.conv(x))))
+
+class Wide(Net):
+    def __init__(self, width):
+        super().__init__(width)
+
+def maps():
+    net = nn.Sequential(nn.Conv2d(3, 2, 3))
+    return net
+
+def broken():
+    return 1 / 0
+
+small, number = Net(2), 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN)
+    Path("beside.py").write_text("MAPS = 5")
+    Path("fails.py").write_text("import nothing_of_that_name")
+
+
+def test_summary_of_a_network_in_a_file_of_mine(capsys, own):
+    for name, parameters in (("Net", 140 + 24), ("small", 140 + 12)):
+        status, out, err = ask(capsys, "summary", f"own.py:{name}", "--json")
+        assert (status, err, json.loads(out)["total"]["parameters"]) == (0, "", parameters)
+    status, out, _ = ask(capsys, "summary", "own.py:maps", "--input", "3x5x5")
+    assert status == 0 and "no training step: " in out and "56 " in out
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["own.py:Nett"], "own.py: no network named 'Nett'; did you mean 'Net'?"),
+    (["own.py:Wide"], "own.py:Wide: must be built without arguments, but it needs width"),
+    (["own.py:number"], "own.py:number: must be a Module, or give one when it is called, got int"),
+    (["own.py:broken"], "own.py:broken: cannot be built: ZeroDivisionError: division by zero"),
+    (["fails.py:Net"], "fails.py: cannot be imported: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+    (["nowhere.py:Net"], "nowhere.py: there is no such file"),
+    (["own.py:maps"], "summary: own.py:maps does not say what images it is for; give --input, as 3x224x224"),
+])
+def test_mistakes_about_a_file_of_mine(capsys, own, arguments, sentence):
+    status, out, err = ask(capsys, "summary", *arguments)
+    assert (status, out) == (2, "") and sentence in err and len(err.splitlines()) == 1
 
 
 def test_summary_of_a_run_and_of_a_file(capsys, trained):
@@ -262,6 +335,7 @@ def test_version_and_help(capsys):
 MISTAKES = [
     (["train", "lenet6"], "no model named 'lenet6'; did you mean 'lenet5'"),
     (["explain", "lenet5", "--precision", "drect"], "no precision named 'drect'; did you mean 'direct'?"),
+    (["train", "--precision", "sloppy"], "no precision named 'sloppy'; there are default, direct, fast"),
     (["train", "--epochs", "0"], "'--epochs': "),
     (["train", "--epochs", "three"], "'--epochs': "),
     (["train", "--batch-size", "-1"], "'--batch-size': "),
@@ -285,6 +359,9 @@ MISTAKES = [
     (["summary", "lenet5", "--input", "1x0x28"], "input_shape must be positive, got 0"),
     (["summary", "lenet5", "--input", "3x28x28"], "conv1"),
     (["summary", "lenet5", "--batch", "0"], "batch must be positive"),
+    (["summary", "lenet5", "--convention", "topr"], "no convention named 'topr'; did you mean 'thop'"),
+    (["summary", "lenet5", "--budget", "2 elephants"], "--budget must be a number of bytes, as 2GiB or 500MB"),
+    (["summary", "lenet5", "--csv", "--json"], "needs one of --csv, --markdown and --json"),
     (["summary", "nowhere.safetensors"], "there is no such file"),
     (["data", "get", "mnist"], "STRIATE_OFFLINE"),
     (["data", "get", "imagenet"], "no data set named 'imagenet'"),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from striate import ops
-from striate.account.cost import sizes
+from striate.account.draw import sizes
 from striate.engine.profile import PRODUCTS, CallProfile, Profile
 from striate.engine.programs import Request
 from striate.engine.step import TrainingStep

@@ -9,20 +9,19 @@ import typer
 
 from striate import account
 from striate.cli.network import open_network
-from striate.cli.output import Json, Threads, Tune, say, show_json
-from striate.cli.summary import image_shape
+from striate.cli.output import Json, Precision, Threads, Tune, say, show_json
+from striate.cli.summary import shape_of
 from striate.kernels import native
 
 
 def explain(
-    net: Annotated[str, typer.Argument(metavar="NET", help="A network's name, a saved file or a run folder.")],
+    net: Annotated[str, typer.Argument(metavar="NET", help="A network's name, a saved file, a run, or FILE.py:NAME.")],
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="How many images at once.")] = 1,
     training: Annotated[bool, typer.Option("--training", metavar=" ", help="A training step, not inference.")] = False,
     input: Annotated[str | None, typer.Option(
         metavar="CxHxW", help="The shape of one image, as 1x28x28. Default: what the network is for.")] = None,
-    precision: Annotated[str, typer.Option(metavar="default|direct|fast", help="Which algorithms may be chosen.")] = (
-        "default"),
     threads: Threads = None,
+    precision: Precision = "default",
     tune: Tune = False,
     json: Json = False,
 ) -> None:
@@ -35,7 +34,7 @@ def explain(
     native.set_threads(threads)
     native.set_precision(precision)
     found = open_network(net)
-    shape = found.input_shape if input is None else image_shape(input)
+    shape = shape_of("explain", found, input)
     say("measuring ...")
     result = replace(account.explain(found.net, shape, batch, training=training, tune=tune), name=found.name)
     if json:

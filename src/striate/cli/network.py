@@ -1,14 +1,15 @@
-"""What a user may name as a network: one of the registry, a saved file, or the folder of a run."""
+"""What a user may name as a network: one of the registry, a saved file, the folder of a run, or FILE.py:NAME."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from striate.cli.own import is_own, own_network
 from striate.data import Dataset
 from striate.errors import ConfigError
 from striate.kernels.contract import Shape
-from striate.models import create, find, known
+from striate.models import build, create, find, known
 from striate.nn import GraphModule, Module, load
 from striate.train.folder import read_config
 
@@ -18,7 +19,10 @@ MODEL = "model.safetensors"
 
 @dataclass(frozen=True)
 class Opened:
-    """A network with what is known of where it comes from; `run` and the data are those of its training."""
+    """A network with what is known of where it comes from; `run` and the data are those of its training.
+
+    The input shape of a network of the user's is its attribute `input_shape`, or () if it has none.
+    """
 
     name: str
     net: Module
@@ -29,12 +33,18 @@ class Opened:
     epochs: int | None = None
 
 
-def open_network(given: str) -> Opened:
-    """The network called `given` in the registry, in a file, or in a run folder."""
+def open_network(given: str, *, drawn: bool = True) -> Opened:
+    """The network called `given` in the registry, in a file, or in a run folder.
+
+    With drawn=False one of the registry has no weights yet: all it takes to count, and at once for the largest.
+    """
     path = Path(given)
+    if is_own(given):
+        net = own_network(given)
+        return Opened(given, net, tuple(getattr(net, "input_shape", ())))
     if known(given) or not (path.exists() or path.suffix or len(path.parts) > 1):
         entry = find(given)
-        return Opened(given, create(given), entry.input_shape)
+        return Opened(given, create(given) if drawn else build(given), entry.input_shape)
     return open_trained(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -70,7 +71,7 @@ class Program:
         self.nest = nest  # how the results lie in the tuples, lists and dicts that forward returned
         self.check = os.environ.get("STRIATE_CHECK") == "1"
         self.fingerprint = tape.fingerprint(isa)
-        self.plan = place(tape, self._scratch_bytes, self.check, memory_budget)
+        self.plan = place(tape, functools.partial(scratch_bytes, isa, threads), self.check, memory_budget)
         self._constants = reserved(self.plan.constant_bytes) if self.plan.constant_bytes else None
         self._fill_constants()
         self._prelude_seen: tuple[int, int] | None = None
@@ -152,12 +153,6 @@ class Program:
         block, offset = self.plan.places[b.storage]
         return (block, offset + b.first * np.dtype(b.dtype).itemsize, *described(name, b, call))
 
-    def _scratch_bytes(self, call: Call) -> int:
-        if call.row.name == "callback":
-            return 0
-        tensors = [None if b is None else (*described(name, b, call), 1) for name, b in call.tensors()]
-        return int(_native.scratch(self.isa, call.row.name, tensors, *encode(call.row, call.params), self.threads))
-
     # ---- running
 
     def _draw(self) -> None:
@@ -185,6 +180,14 @@ class Program:
         for offset, nbytes in self.plan.guards:
             _native.unpoison(block.address + offset, nbytes)
             assert (memory[offset : offset + nbytes] == 0xFF).all(), f"a kernel wrote outside its tensors at {offset}"
+
+
+def scratch_bytes(isa: str, threads: int, call: Call) -> int:
+    """What a call needs beside its tensors, while it runs."""
+    if call.row.name == "callback":
+        return 0
+    tensors = [None if b is None else (*described(name, b, call), 1) for name, b in call.tensors()]
+    return int(_native.scratch(isa, call.row.name, tensors, *encode(call.row, call.params), threads))
 
 
 def alone(calls: list[Call]) -> list[bool]:

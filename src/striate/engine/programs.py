@@ -10,8 +10,10 @@ from typing import Any
 
 from striate.engine.choose import choose
 from striate.engine.fuse import fuse
-from striate.engine.program import Arena, Program
+from striate.engine.place import Plan, place
+from striate.engine.program import Arena, Program, scratch_bytes
 from striate.engine.record import Optimizer, record
+from striate.engine.tape import Tape
 from striate.engine.trace import Loss, Network, trace
 from striate.engine.tune import tune
 from striate.errors import ConfigError
@@ -149,9 +151,20 @@ class Programs:
                     "its layer as an attribute, or in a list or dict that is one"
                 ).within(node.path, node.op.name)
 
+    def plan(self, request: Request, batch: int) -> Plan:
+        """What the program of `request` needs, without the program: no number is drawn and no memory touched."""
+        isa, threads = native.default_isa(), native.get_threads()
+        tape = self._tape(self.graph(request, batch), request, isa, threads)
+        return place(tape, functools.partial(scratch_bytes, isa, threads), memory_budget=request.memory_budget)
+
     def _build(self, request: Request, batch: int) -> Program:
         graph = self.graph(request, batch)
         isa, threads = native.default_isa(), native.get_threads()
+        return Program(self._tape(graph, request, isa, threads), isa=isa, threads=threads, arena=self.arena,
+                       nest=graph.nest, memory_budget=request.memory_budget)
+
+    def _tape(self, graph: Graph, request: Request, isa: str, threads: int) -> Tape:
+        """What a program of `graph` does, its algorithms chosen."""
         fused = fuse(graph)
         target = native.target(isa, training=request.training)
         loss = fused.outputs.get("loss") if request.gradients or request.optimizer else None
@@ -160,7 +173,6 @@ class Programs:
             found = tune(tape, target, self.tuned, threads)
             self.tuned = {**self.tuned, **found}
             target = replace(target, tuned=tuple(sorted(found.items())))
-        return Program(choose(tape, target), isa=isa, threads=threads, arena=self.arena, nest=graph.nest,
-                       memory_budget=request.memory_budget)
+        return choose(tape, target)
 
 

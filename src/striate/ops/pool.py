@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -180,7 +181,8 @@ def lp_pool2d(x: T, p: float, kernel_size: Any, *, stride: Any = None, ceil_mode
     Raises: ConfigError unless p is 1 to 1000. Ref: Sermanet et al. 2012, arXiv 1204.3968, section 2.2.
     """
     size = pair("lp_pool2d", "kernel_size", kernel_size)
-    params = dict(p=number("lp_pool2d", "p", p, 1.0, 1000.0), kernel=size, stride=_stride("lp_pool2d", stride, size),
+    params = dict(power=number("lp_pool2d", "p", p, 1.0, 1000.0), kernel=size,
+                  stride=_stride("lp_pool2d", stride, size),
                   ceil=int(flag("lp_pool2d", "ceil_mode", ceil_mode)))
     return run(lp_pool2d_op, (x,), params, kernels)
 
@@ -205,9 +207,10 @@ def pool2d(x: T, kernel_size: Any, *, function: Callable[[Array], Array],
                                        padding=window.padding, ceil=0, count_include_pad=1)
     if not callable(function):
         raise ConfigError(f"pool2d: needs a function, got {function!r}")
+    taken = math.prod(shape.shape[1:]) * size[0] * size[1]  # as any pooling: one operation an element of a window
     backward = None if derivative is None else functools.partial(_pool2d_gradient, window, function, derivative)
     return callback(functools.partial(_pool2d_value, window, function), x, derivative=backward,
-                    shape=shape.shape[1:], name="pool2d", kernels=kernels)
+                    shape=shape.shape[1:], name="pool2d", kernels=kernels, cost=(0, taken))
 
 
 class _Windows:
