@@ -18,10 +18,10 @@ from striate.account.calibrate_runs import Runner
 from striate.account.latency import predict
 from striate.account.latency_amounts import NAMES, Amounts, amounts
 from striate.account.latency_model import CLASSES, Prices, Seen, fit, least_squares, roofline
-from striate.account.latency_plan import planned
 from striate.account.latency_reuse import traffic
 from striate.account.latency_spread import Spread, spread
 from striate.account.latency_store import Calibration, load, path_of, save
+from striate.account.memory import plan_of
 from striate.cli import main
 from striate.errors import ConfigError, FormatError, StriateError
 from striate.kernels import _native, native
@@ -199,11 +199,10 @@ def test_arguments_are_checked() -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_the_plan_is_that_of_the_run(training: bool) -> None:
     """Call for call: what is predicted is what then runs."""
-    sample = Sample(early, 4, (1, 24, 24), 3, training)
-    runner = Runner(early(4), sample.image, 3, training)
+    runner = Runner(early(4), (1, 24, 24), 3, training)
     target = native.target(native.default_isa(), training=training)
-    plan = planned(early(4), sample.image, 3, training, target, native.get_threads())
-    ran = runner.program().plan
+    plan = plan_of(early(4), (1, 24, 24), 3, training=training)
+    ran = runner.program.plan
     assert [c.row.name for c in plan.tape.calls] == [c.row.name for c in ran.tape.calls]
     assert (plan.arena_bytes, plan.constant_bytes, plan.state_bytes) == (
         ran.arena_bytes, ran.constant_bytes, ran.state_bytes)
@@ -212,10 +211,9 @@ def test_the_plan_is_that_of_the_run(training: bool) -> None:
 
 def test_weights_that_fit_a_cache_are_near_and_others_far() -> None:
     """One linear layer behind the other: the second walk finds small weights where the first left them."""
-    target = native.target(native.default_isa())
     far = {}
     for width in (20, 600):
-        moved = traffic(planned(heads(width), (3, 32, 32), 1, False, target, 1))
+        moved = traffic(plan_of(heads(width), (3, 32, 32)))
         total = sum((t.read for t in moved), np.zeros(6))
         far[width] = total[4] / total[0]  # beyond 16 MiB
     assert far[20] < 0.05 < 0.5 < far[600]

@@ -86,9 +86,8 @@ def _found(sample: Sample, probe: Runner, seconds: float) -> Finding:
     """A sample's times; its memory goes back before the next one is built."""
     start = time.perf_counter()
     runner = _runner(sample)
-    runner.program()
     times = measure(runner, probe, LEAST, MOST, seconds - (time.perf_counter() - start))
-    program = runner.program()
+    program = runner.program
     target = native.target(program.isa, training=sample.training)
     calls = amounts(program.plan, target, program.threads)
     own = run_amounts(program.plan, sample.training)

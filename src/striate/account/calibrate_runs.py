@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from striate.account.latency_plan import MOMENTUM, cross_entropy
 from striate.account.latency_reuse import Floats
-from striate.engine.program import Program
-from striate.engine.programs import Request
-from striate.engine.step import TrainingStep
-from striate.kernels.contract import Shape, Spec
+from striate.account.memory import request_of
+from striate.kernels.contract import Shape
 from striate.nn import Module
-from striate.train import SGD
 
 
 @dataclass(frozen=True)
@@ -33,17 +29,14 @@ class Runner:
     """A network with images to run it on: inference, or a training step with a learning rate of 0."""
 
     def __init__(self, net: Module, image: Shape, batch: int, training: bool) -> None:
-        rng = np.random.default_rng(0)
         self.net = net
-        self.x = rng.standard_normal((batch, *image), np.float32)
-        self.targets = np.zeros(batch, np.int64)
-        self.step = TrainingStep(net.programs, cross_entropy, SGD(momentum=MOMENTUM)) if training else None
+        self.program = net.programs.get(request_of(image, training=training), batch)
+        x = np.random.default_rng(0).standard_normal((batch, *image), np.float32)
+        self.feeds: dict[str, Any] = {"x": x, "targets": np.zeros(batch, np.int64), "lr": np.float32(0),
+                                      "seed": np.int64(0), "step": np.int64(1)}
 
     def run(self) -> None:
-        if self.step is None:
-            self.net(self.x)
-        else:
-            self.step(self.x, self.targets, lr=0.0, step=1)
+        self.program.run(self.feeds)
 
     def ns(self) -> int:
         """Of one run."""
@@ -51,20 +44,12 @@ class Runner:
         self.run()
         return time.perf_counter_ns() - before
 
-    def program(self) -> Program:
-        """What a run runs."""
-        if self.step is not None:
-            return self.step.program(self.x, self.targets)
-        return self.net.programs.get(Request(Spec(self.x.shape[1:])), len(self.x))
-
     def profile(self) -> tuple[list[int], int]:
         """ns of each call that is not of the prelude, and what the run took beside them."""
-        feeds: dict[str, Any] = {"x": self.x, "targets": self.targets, "lr": np.float32(0), "seed": 0, "step": 1}
-        program = self.program()
         before = time.perf_counter_ns()
-        program.run(feeds, profile=True)
+        self.program.run(self.feeds, profile=True)
         whole = time.perf_counter_ns() - before
-        ns = list(program._native.last_profile())[program.plan.prelude:]
+        ns = list(self.program._native.last_profile())[self.program.plan.prelude :]
         return ns, whole - sum(ns)
 
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from striate.account.cost import sizes
+from striate.account.draw import sizes
 from striate.account.latency_amounts import Amounts, amounts, run_amounts
-from striate.account.latency_plan import planned
 from striate.account.latency_store import Calibration, load
+from striate.account.memory import plan_of
 from striate.errors import ConfigError
 from striate.graph import table
 from striate.kernels import native
@@ -80,7 +80,7 @@ class Prediction:
 def predict(net: Module, input_shape: Sequence[int], batch: int = 1, *, training: bool = False) -> Prediction:
     """The time of `net` on a batch of images of (C, H, W), with the threads and the precision that are set.
 
-    With training=True that of a step: forward, cross entropy of the main output, backward, SGD with momentum.
+    With training=True that of a step as `plan_of` plans it: forward, loss, backward, SGD with momentum.
     Raises: ConfigError if this machine was not calibrated; FormatError if its calibration cannot be read.
     """
     if not isinstance(net, Module):
@@ -90,7 +90,7 @@ def predict(net: Module, input_shape: Sequence[int], batch: int = 1, *, training
     isa, threads = native.default_isa(), native.get_threads()
     found = load(isa, threads)
     target = native.target(isa, training=training)
-    plan = planned(net, image, n, training, target, threads)
+    plan = plan_of(net, image, n, training=training)
     parts = [*amounts(plan, target, threads), run_amounts(plan, training)]
     return _prediction(found, name_of(net), (n, *image), training, parts)
 
