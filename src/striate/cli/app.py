@@ -10,10 +10,12 @@ from typing import Annotated, cast
 import typer
 
 import striate
+from striate.cli.calibrate import calibrate
 from striate.cli.data import data
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.explain import explain
+from striate.cli.latency import latency
 from striate.cli.output import say
 from striate.cli.predict import predict
 from striate.cli.summary import summary
@@ -30,8 +32,8 @@ app = typer.Typer(
     epilog="Start with: [bold]striate train[/bold]  (it fetches or draws its own images, and says what to type next)",
 )
 for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("summary", summary),
-                   ("explain", explain), ("doctor", doctor)):
-    app.command(name, no_args_is_help=name in ("eval", "explain", "predict", "summary"))(verb)
+                   ("explain", explain), ("calibrate", calibrate), ("latency", latency), ("doctor", doctor)):
+    app.command(name, no_args_is_help=name in ("eval", "explain", "latency", "predict", "summary"))(verb)
 app.add_typer(data, name="data")
 
 
