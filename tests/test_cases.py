@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -22,8 +23,22 @@ BY_DIFFERENCE = {"batch_moments_dx", "softmax_grad", "log_softmax_grad", "cross_
                  "scale_shift_dstats"}
 
 
+LARGE = 50_000  # numbers of a row
+
+
 def rows(cases):
-    return pytest.mark.parametrize("case", cases, ids=str)
+    """A test a row; of the large rows only the smallest of each operation and kernel, the others in `make proofs`."""
+    seen = {case: getattr(case, "kernel", None) or case.op for case in sorted(cases, key=numbers)
+            if numbers(case) > LARGE}
+    first = {name: case for case, name in reversed(seen.items())}
+    slow = [case in seen and case is not first[seen[case]] for case in cases]
+    marked = [pytest.param(case, marks=pytest.mark.slow) if late else case
+              for case, late in zip(cases, slow, strict=True)]
+    return pytest.mark.parametrize("case", marked, ids=str)
+
+
+def numbers(case):
+    return sum(math.prod(shape) for shape in case.tensors.values() if isinstance(shape, tuple))
 
 
 # ---- the reference

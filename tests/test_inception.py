@@ -85,7 +85,7 @@ def test_heads_weigh_less(loss, weight, heads):
     np.testing.assert_allclose(loss(outputs[0], targets), each[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["googlenet", "googlenet_torchvision"])
+@pytest.mark.parametrize("name", ["googlenet", pytest.param("googlenet_torchvision", marks=pytest.mark.slow)])
 def test_training_lowers_the_weighted_loss(drawn, name):
     net = st.create(name, classes=2, in_channels=1)
     step = TrainingStep(net.programs, net.loss, SGD(0.01, momentum=0.9))
@@ -118,6 +118,7 @@ def test_fit_takes_the_loss_of_the_network():
     assert result.test_accuracy is not None and np.abs(net.aux.weight.array - before).max() > 0
 
 
+@pytest.mark.slow
 def test_the_head_of_inception_v3_gets_gradients(drawn):
     net = st.create("inception_v3", classes=2, in_channels=1)
     x = np.random.default_rng(0).standard_normal((2, 1, 299, 299)).astype(np.float32)
