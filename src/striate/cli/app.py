@@ -14,6 +14,7 @@ from striate.cli.data import data
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.explain import explain
+from striate.cli.models import models
 from striate.cli.output import say
 from striate.cli.predict import predict
 from striate.cli.summary import summary
@@ -29,8 +30,8 @@ app = typer.Typer(
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: [bold]striate train[/bold]  (it fetches or draws its own images, and says what to type next)",
 )
-for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("summary", summary),
-                   ("explain", explain), ("doctor", doctor)):
+for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("models", models),
+                   ("summary", summary), ("explain", explain), ("doctor", doctor)):
     app.command(name, no_args_is_help=name in ("eval", "explain", "predict", "summary"))(verb)
 app.add_typer(data, name="data")
 
