@@ -16,6 +16,7 @@ from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.explain import explain
 from striate.cli.latency import latency
+from striate.cli.models import models
 from striate.cli.output import say
 from striate.cli.predict import predict
 from striate.cli.summary import summary
@@ -31,8 +32,9 @@ app = typer.Typer(
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: [bold]striate train[/bold]  (it fetches or draws its own images, and says what to type next)",
 )
-for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("summary", summary),
-                   ("explain", explain), ("calibrate", calibrate), ("latency", latency), ("doctor", doctor)):
+for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("models", models),
+                   ("summary", summary), ("explain", explain), ("calibrate", calibrate), ("latency", latency),
+                   ("doctor", doctor)):
     app.command(name, no_args_is_help=name in ("eval", "explain", "latency", "predict", "summary"))(verb)
 app.add_typer(data, name="data")
 
