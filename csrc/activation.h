@@ -18,10 +18,7 @@ static void leaky_relu_grad(const Args& a, Team& team) {
 // ---- hard swish: x relu6(x + 3) / 6, so x or 0 beyond 3 and -3
 
 static void hard_swish(const Args& a, Team& team) {
-  map(team, a.t[0], a.t[1], [](vf x) {
-    const vf share = min(set1(6.0f), max(set1(0.0f), x + set1(3.0f)));
-    return x * share * set1(1.0f / 6.0f);
-  });
+  map(team, a.t[0], a.t[1], [](vf x) { return x * relu6_of(x + set1(3.0f)) * set1(1.0f / 6.0f); });
 }
 static void hard_swish_grad(const Args& a, Team& team) {
   map(team, a.t[0], a.t[1], a.t[2], [](vf x, vf dy) {

@@ -44,9 +44,7 @@ static void sigmoid(const Args& a, Team& team) { map(team, a.t[0], a.t[1], vsigm
 static void sigmoid_grad(const Args& a, Team& team) {
   map(team, a.t[0], a.t[1], a.t[2], [](vf y, vf dy) { return dy * (y * (set1(1.0f) - y)); });
 }
-static void relu6(const Args& a, Team& team) {
-  map(team, a.t[0], a.t[1], [](vf x) { return min(set1(6.0f), max(set1(0.0f), x)); });
-}
+static void relu6(const Args& a, Team& team) { map(team, a.t[0], a.t[1], relu6_of); }
 static void relu6_grad(const Args& a, Team& team) {  // a NaN y lets dy through
   map(team, a.t[0], a.t[1], a.t[2],
       [](vf y, vf dy) { return select((y <= set1(0.0f)) | (y >= set1(6.0f)), set1(0.0f), dy); });

@@ -188,7 +188,7 @@ static void multiply_panel(Tile t, int64_t rows, NextRows& next) {
   }
 }
 
-// tanh or sigmoid of rows that have just been written and are still in L1.
+// The activation, if it is not ReLU, of rows that have just been written and are still in L1.
 static void activate_rows(float* c, const int64_t* rows, int64_t count, int64_t cols, int64_t activation) {
   for (int64_t i = 0; i < count; i++)
     for (int64_t j = 0; j < cols; j += WIDTH) {

@@ -11,7 +11,7 @@
 namespace striate {
 
 enum Dtype : int32_t { F32 = 0, U8 = 1, U16 = 2, I64 = 3 };
-enum Activation : int64_t { NONE = 0, RELU = 1, TANH = 2, SIGMOID = 3 };
+enum Activation : int64_t { NONE = 0, RELU = 1, TANH = 2, SIGMOID = 3, RELU6 = 4 };
 
 // Shape is logical (N, C, H, W; weights O, C/G, KH, KW). Memory: rank 4 activations are NHWC with a pixel stride
 // ld >= C; rank 2 rows have stride ld >= shape[1]; everything else is dense and row-major. Weights (the tensors named

@@ -101,6 +101,10 @@ static __attribute__((noinline)) vf tanh_or_sigmoid(vf v, int64_t activation) {
   return activation == TANH ? vtanh(v) : vsigmoid(v);
 }
 
+static inline vf relu6_of(vf v) { return min(set1(6.0f), max(vf{}, v)); }  // NaN stays NaN
+
 static inline vf activated(vf v, int64_t activation) {
-  return activation == NONE ? v : activation == RELU ? max(vf{}, v) : tanh_or_sigmoid(v, activation);
+  if (activation == NONE) return v;
+  if (activation == RELU) return max(vf{}, v);
+  return activation == RELU6 ? relu6_of(v) : tanh_or_sigmoid(v, activation);
 }

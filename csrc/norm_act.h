@@ -1,7 +1,7 @@
 // Batch norm with what stands around it in one pass: y = act(z) with z = (x - mean) / sqrt(var + eps) * gamma + beta +
-// r where r is a residual, act nothing or ReLU; and the two passes of its gradient.
+// r where r is a residual, act nothing, ReLU or ReLU6; and the two passes of its gradient.
 //
-//   norm_act         reads x (r)          writes y        dz = dy where ReLU let z through
+//   norm_act         reads x (r)          writes y        dz = dy where ReLU (or ReLU6) let z through
 //   norm_act_sums    reads x dy (y)       writes (dz)     sum dz, sum dz xhat with xhat = (x - mean) / sqrt(var + eps)
 //   norm_act_dx      reads x dz           writes dx       dx = gamma / std (dz - (sum dz + xhat sum dz xhat) / n)
 //
@@ -12,13 +12,17 @@
 #pragma once
 #include "norm.h"
 
-enum Mask { ALL, BY_Y, BY_Z };  // which dy pass: all, where y > 0, where z > 0
+enum Mask { ALL, BY_Y, BY_Z };  // which dy pass: all, where 0 < y < top, where 0 < z < top
 
-static inline vf where_positive(vf y, vf dy) { return select(y <= set1(0.0f), set1(0.0f), dy); }  // a NaN y lets dy by
+// The value that an activation stops at; NaN, which is less than nothing, for ReLU.
+static inline vf top_of(int64_t activation) { return set1(activation == RELU6 ? 6.0f : __builtin_nanf("")); }
+static inline vf where_open(vf y, vf top, vf dy) {  // a NaN y lets dy by
+  return select((y <= set1(0.0f)) | (y >= top), set1(0.0f), dy);
+}
 
 // ---- forward
 
-template <bool RELU_FOLLOWS, bool ADDS>
+template <bool BENDS, bool ADDS>
 static inline void norm_act_of(const Args& a, Team& team) {
   const Tensor &x = a.t[0], &r = ADDS ? a.t[5] : x, &y = a.t[6];
   const Channels g = channels_over(WIDTH, x, r, y);
@@ -27,20 +31,21 @@ static inline void norm_act_of(const Args& a, Team& team) {
   const float *from = x.f32(), *added = r.f32();
   float* to = y.f32();
   const int64_t cols = g.cols, x_pitch = g.pitch(x), r_pitch = g.pitch(r), y_pitch = g.pitch(y);
+  const vf top = top_of(a.i[0]);
   over_pixels(team, g, [=](int64_t c, auto m) {
     const vf centre = m.get(n + c), factor = m.get(n + cols + c), offset = m.get(n + 2 * cols + c);
     return [=](int64_t row) {
       vf z = (m.get(from + row * x_pitch + c) - centre) * factor + offset;
       if (ADDS) z += m.get(added + row * r_pitch + c);
-      m.put(to + row * y_pitch + c, RELU_FOLLOWS ? max(set1(0.0f), z) : z);
+      m.put(to + row * y_pitch + c, BENDS ? min(top, max(set1(0.0f), z)) : z);
     };
   });
 }
 
 static void norm_act(const Args& a, Team& team) {
-  const bool relu_follows = a.i[0] == RELU, adds = (bool)a.t[5];
-  if (relu_follows && adds) norm_act_of<true, true>(a, team);
-  else if (relu_follows) norm_act_of<true, false>(a, team);
+  const bool bends = a.i[0] != NONE, adds = (bool)a.t[5];
+  if (bends && adds) norm_act_of<true, true>(a, team);
+  else if (bends) norm_act_of<true, false>(a, team);
   else if (adds) norm_act_of<false, true>(a, team);
   else norm_act_of<false, false>(a, team);
 }
@@ -50,6 +55,7 @@ static void norm_act(const Args& a, Team& team) {
 struct NormSums {
   const Tensor &x, &dy, &mean, &var, &gamma, &beta, &y, &sum_dz, &sum_dz_xhat, &dz;
   double eps;
+  int64_t activation;
 };
 
 template <Mask MASK, bool WRITES>
@@ -62,11 +68,12 @@ static inline void norm_sums_of(const Args& a, Team& team, const NormSums& s) {
   float* dz = to.f32();
   const int64_t cols = g.cols, x_pitch = g.pitch(s.x), dy_pitch = g.pitch(s.dy), y_pitch = g.pitch(by),
                 dz_pitch = g.pitch(to);
+  const vf top = top_of(s.activation);
   const auto terms = [=](int64_t r, int64_t c, auto m) {
     const vf deviation = m.get(x + r * x_pitch + c) - m.get(n + c);
     vf d = m.get(dy + r * dy_pitch + c);
-    if (MASK == BY_Y) d = where_positive(m.get(y + r * y_pitch + c), d);
-    if (MASK == BY_Z) d = where_positive(deviation * m.get(n + cols + c) + m.get(n + 2 * cols + c), d);
+    if (MASK == BY_Y) d = where_open(m.get(y + r * y_pitch + c), top, d);
+    if (MASK == BY_Z) d = where_open(deviation * m.get(n + cols + c) + m.get(n + 2 * cols + c), top, d);
     if (WRITES) m.put(dz + r * dz_pitch + c, d);
     return Terms<2>{{d, d * deviation}};
   };
@@ -83,15 +90,16 @@ static inline void norm_sums(const Args& a, Team& team, const NormSums& s) {
 }
 
 static void norm_act_sums(const Args& a, Team& team) {
-  const NormSums s{a.t[0], a.t[1], a.t[2], a.t[3], a.t[4], a.t[5], a.t[6], a.t[7], a.t[8], a.t[9], a.f[0]};
-  if (a.i[0] != RELU) norm_sums<ALL>(a, team, s);
+  const NormSums s{a.t[0], a.t[1], a.t[2], a.t[3], a.t[4], a.t[5], a.t[6], a.t[7], a.t[8], a.t[9], a.f[0], a.i[0]};
+  if (a.i[0] == NONE) norm_sums<ALL>(a, team, s);
   else if (s.y) norm_sums<BY_Y>(a, team, s);
   else norm_sums<BY_Z>(a, team, s);
 }
 
 static void scale_shift_sums(const Args& a, Team& team) {
   const Tensor none{};
-  norm_sums_of<ALL, false>(a, team, {a.t[0], a.t[1], a.t[2], a.t[3], none, none, none, a.t[4], a.t[5], none, a.f[0]});
+  norm_sums_of<ALL, false>(a, team,
+                           {a.t[0], a.t[1], a.t[2], a.t[3], none, none, none, a.t[4], a.t[5], none, a.f[0], NONE});
 }
 
 // ---- the gradient of x
@@ -109,20 +117,21 @@ static inline void norm_act_dx_of(const Args& a, Team& team) {
   const float *from = x.f32(), *sent = dz.f32();
   float* to = dx.f32();
   const int64_t cols = g.cols, x_pitch = g.pitch(x), dz_pitch = g.pitch(dz), dx_pitch = g.pitch(dx);
+  const vf top = top_of(a.i[0]);
   over_pixels(team, g, [=](int64_t c, auto m) {
     const vf centre = m.get(n + c), factor = m.get(n + cols + c), offset = m.get(n + 2 * cols + c),
              slope = m.get(n + 3 * cols + c), shift = m.get(n + 4 * cols + c);
     return [=](int64_t row) {
       const vf deviation = m.get(from + row * x_pitch + c) - centre;
       vf d = m.get(sent + row * dz_pitch + c);
-      if (MASKED) d = where_positive(deviation * factor + offset, d);
+      if (MASKED) d = where_open(deviation * factor + offset, top, d);
       m.put(to + row * dx_pitch + c, OWN ? d * factor + (deviation * slope + shift) : d * factor);
     };
   });
 }
 
 static void norm_act_dx(const Args& a, Team& team) {
-  const bool masked = a.i[0] == RELU, own = a.i[1] != 0;
+  const bool masked = a.i[0] != NONE, own = a.i[1] != 0;
   if (masked && own) norm_act_dx_of<true, true>(a, team);
   else if (masked) norm_act_dx_of<true, false>(a, team);
   else if (own) norm_act_dx_of<false, true>(a, team);

@@ -53,14 +53,11 @@ static inline __attribute__((always_inline)) void output_row(const float* tmp, i
 // The least value that a vector's activation leaves as it is: none or ReLU become one maximum.
 static inline vf floor_of(int64_t activation) { return activation == RELU ? vf{} : set1(-__builtin_inff()); }
 
-// tanh or sigmoid of a tile that has been stored.
+// The activation, if it is not ReLU, of a tile that has been stored.
 template <class Access>
 static __attribute__((noinline)) void bend_tile(const Epilogue& e, const OutputTile& t, float* y, Access m) {
   for (int64_t i = 0; i < t.rows; i++, y += e.YW * e.ld)
-    for (int64_t j = 0; j < t.cols; j++) {
-      const vf v = m.get(y + j * e.ld);
-      m.put(y + j * e.ld, e.activation == TANH ? vtanh(v) : vsigmoid(v));
-    }
+    for (int64_t j = 0; j < t.cols; j++) m.put(y + j * e.ld, activated(m.get(y + j * e.ld), e.activation));
 }
 
 // Stores a tile, or what exists of it; SUMS: adds it to the channels' sums.

@@ -349,7 +349,7 @@ DEPTHWISE = dict(SAME, groups=8)
 FOURS = dict(SAME, groups=5)
 SPREAD = dict(stride=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 2), groups=2)
 FUSED = [  # operations as `fuse` writes them, their parameters already in one form
-    *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=(6,), **SPREAD, flip=False, activation=a) for a in range(4)),
+    *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=(6,), **SPREAD, flip=False, activation=a) for a in range(5)),
     Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, **SPREAD, flip=True, activation=1),
     *(Case("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=b, r=(2, 6, 3, 6), **SPREAD, flip=flip, activation=a)
       for a, b, flip in ((0, None, True), (1, (6,), False), (2, (6,), True))),
@@ -358,9 +358,9 @@ FUSED = [  # operations as `fuse` writes them, their parameters already in one f
     *(Case("conv2d_max_pool", x=(2, 4, 8, 5), w=(6, 2, 3, 2), b=b, **SPREAD, flip=flip, activation=a)
       for a, b, flip in ((0, (6,), False), (1, None, True))),
     *(Case("norm_act", x=x, mean=(c,), var=(c,), gamma=gamma, beta=beta, eps=1e-3, activation=a, own=0, **r)
-      for x, c in (((3, 5, 4, 2), 5), ((7, 6), 6)) for a in (0, 1)
+      for x, c in (((3, 5, 4, 2), 5), ((7, 6), 6)) for a in (0, 1, 4)
       for gamma, beta in (((c,), (c,)), (None, None), ((c,), None)) for r in ({}, {"r": x})),
-    *(Case("linear", x=(5, 7), w=(6, 7), b=(6,), activation=a) for a in range(4)),
+    *(Case("linear", x=(5, 7), w=(6, 7), b=(6,), activation=a) for a in range(5)),
     Case("conv2d_norm", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, mean=(6,), var=(6,), gamma=(6,), beta=(6,),
          r=(2, 6, 3, 6), **SPREAD, flip=False, activation=1, eps=1e-3),
     *(Case("conv2d_max_pool_norm", x=(2, 4, 8, 5), w=(6, 2, 3, 2), b=b, mean=(6,), var=(6,), gamma=b, beta=(6,),
@@ -439,7 +439,7 @@ WINOGRAD_CALLS = [
     *(winograd((1, 3, h, w), 5, 3, tile, 16, padding=padding) for tile in (2, 4)
       for h, w, padding in ((1, 1, (1, 1, 1, 1)), (3, 2, (2, 2, 2, 2)), (4, 17, (2, 0, 0, 2)), (5, 3, (0, 0, 1, 1)))),
     *(winograd((3, 20, 9, 10), 19, 3, 4, nr, activation=a, r=(3, 19, 9, 10), b=a % 2 > 0)
-      for nr in PANELS for a in range(4)),
+      for nr in PANELS for a in range(5)),
     *(winograd((3, 4, 9, 10), o, k, tile, nr, activation=a, pool=1, padding=(k // 2,) * 4)
       for nr in PANELS for a in (0, 1) for o in (6, 24) for k, tile in F if tile % 2 == 0),
     *(winograd((n, 4, 9, 10), o, k, tile, nr, moments=1, padding=(k // 2,) * 4)
@@ -451,24 +451,25 @@ WINOGRAD_CALLS = [
 
 
 def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call:
-    """A row of a fused normalisation; the bits of `at` say which optional tensors are absent."""
+    """A row of a fused normalisation; the bits of `at`: which tensors are absent, whether ReLU or ReLU6 follows."""
     c = x[1:2]
+    wide = np.full(c, 4.0) if at & 16 else c  # so that some values are above 6
     given = dict(x=x, **{n: x for n in ("dy", "dz") if n in ROWS[kernel].inputs}, mean=c, var=c,
-                 gamma=None if at & 1 else c, beta=None if at & 2 else c)
+                 gamma=None if at & 1 else wide, beta=None if at & 2 else c)
     last = {"norm_act": dict(r=None if at & 4 else x), "norm_act_sums": dict(y=None if at & 4 else x),
             "norm_act_dx": dict(sum_dz=c, sum_dz_xhat=c, own=1 - (at >> 2 & 1))}[kernel]
-    return Call(kernel, **given, **last, eps=1e-3, activation=at >> 3 & 1, **more)
+    return Call(kernel, **given, **last, eps=1e-3, activation=(at >> 3 & 1) << (at >> 4 & 1) * 2, **more)
 
 
 # Many pixels and channels: several blocks, runs and strips of a reduction, with rows and columns left over.
 LARGE = ((3, 37, 40, 20), (5, 6, 90, 61), (131, 520, 1, 3), (70, 1030), (2, 16, 127, 65))
 CALLS = [
     *WINOGRAD_CALLS,
-    *(norm_call(kernel, (2, c, 3, 5), c % 16) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
+    *(norm_call(kernel, (2, c, 3, 5), c % 32) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
       for c in range(1, 41)),
     *(norm_call(kernel, x, at) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
       for x, at in (((0, 3, 4, 4), 0), ((0, 3, 4, 4), 12), ((9, 5), 8), ((1, 1, 1, 1), 12),
-                    *zip(LARGE, (8, 12, 4, 0, 8), strict=True))),
+                    *zip(LARGE, (8, 12, 4, 0, 24), strict=True))),
     *(Call(kernel, x=x) for kernel in ("channel_sum", "batch_moments") for x in LARGE),
     *(Call("scale_shift_sums", x=x, dy=x, mean=x[1:2], var=x[1:2], eps=1e-5) for x in LARGE),
     *(Call("max_pool_dx", dy=(2, c, 4, 3), y=(2, c, 4, 3), size=(8, 9 - k), kernel=(k, k), stride=(2, 2),
@@ -476,10 +477,10 @@ CALLS = [
       for c in LENGTHS for k, taps, kind in ((2, (0, 1, 2, 3), "u1"), (3, (4, 5, 7, 8), "u1"), (3, (8, 7, 4), "u2"))),
     *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
       for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
-    *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), r=(2, 3, 4, 4), **POINT, activation=a) for a in range(4)),
+    *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), r=(2, 3, 4, 4), **POINT, activation=a) for a in range(5)),
     *(Call("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, r=(2, 6, 3, 6), **SPREAD, activation=a) for a in (0, 1)),
     *(Call("conv2d", x=(2, 20, 5, 7), w=(20, 4, 3, 3), b=(20,), r=(2, 20, 5, 7), **FOURS, activation=a)
-      for a in range(4)),
+      for a in range(5)),
     *(Call(name, x=x, w=w, b=b, **at, **rest)
       for name, rest in (("conv2d_moments", {}), *(("conv2d_max_pool", dict(activation=a)) for a in (0, 1)))
       for x, w, b, at in (((2, 4, 6, 5), (6, 2, 3, 2), None, SPREAD), ((3, 3, 9, 8), (17, 3, 3, 3), (17,), SAME),
@@ -495,7 +496,7 @@ CALLS = [
            padding=(0, 0, 0, 0)) for n in (1, 67) for size in (3, 5, 6, 10)),
     *(Call("conv2d_dw_winograd", x=(n, c, size, size), dy=(n, o, size, size), kernel=3, tile=4, padding=(1, 1, 1, 1))
       for n, c, o, size in ((7, 33, 65, 28), (1, 250, 260, 5))),  # several slabs; all points of some channels together
-    *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(4)),
+    *(Call("linear", x=(3, 9), w=(5, 9), b=(5,), activation=a) for a in range(5)),
     *(Call("linear_rows", x=(n, c), w=(67 - c, c), b=b, activation=a)
       for n, b, a in ((1, None, 0), (2, (1,), 1), (3, None, 2), (4, (1,), 3), (5, (1,), 1), (17, None, 0))
       for c in LENGTHS for b in (b and (67 - c,),)),
@@ -523,10 +524,11 @@ CALLS = [
       for w in ((3,), (5, 7), (4, 3, 3, 3)) for step in (1, 2, 1000) for decay, decoupled in
       ((0.0, 0), (0.01, 0), (0.01, 1))),
     *(Call("scale", x=(2, n, 2, 1), factor=-0.3) for n in LENGTHS),
-    *(Call("lp_pool", x=(2, 5, 7, 6), p=p, kernel=(3, 2), stride=(2, 2), ceil=c) for p in (2.0, 4.0) for c in (0, 1)),
-    *(Call("lp_pool_dx", x=x, y=(2, 5, 3, 3), dy=(2, 5, 3, 3), p=p, kernel=(3, 2), stride=(2, 2))
+    *(Call("lp_pool", x=(2, 5, 7, 6), power=p, kernel=(3, 2), stride=(2, 2), ceil=ceil)
+      for p in (2.0, 4.0) for ceil in (0, 1)),
+    *(Call("lp_pool_dx", x=x, y=(2, 5, 3, 3), dy=(2, 5, 3, 3), power=p, kernel=(3, 2), stride=(2, 2))
       for x in ((2, 5, 7, 6), np.zeros((2, 5, 7, 6))) for p in (1.0, 2.0, 3.0)),
-    *(Call("lp_pool_dx", x=np.zeros((1, 9, 4, 4)), y=np.zeros((1, 9, 2, 2)), dy=(1, 9, 2, 2), p=p, kernel=(2, 2),
+    *(Call("lp_pool_dx", x=np.zeros((1, 9, 4, 4)), y=np.zeros((1, 9, 2, 2)), dy=(1, 9, 2, 2), power=p, kernel=(2, 2),
            stride=(2, 2)) for p in (1.0, 2.0, 2.5)),
     *(Call(name, **{t: (3, 37, 40, 20) for t in tensors}, size=5, alpha=0.2, beta=0.75, offset=1.0)
       for name, tensors in (("local_response_norm", "x"), ("local_response_norm_dx", ("x", "dy")))),

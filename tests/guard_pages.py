@@ -130,8 +130,8 @@ def pools(n, m):
         yield Call("avg_pool", x=x, **half, ceil=0, count_include_pad=1)
         yield Call("avg_pool_dx", dy=y, size=x[2:], **half, count_include_pad=1)
     for x, y in (((2, n, 4, 6), (2, n, 2, 3)), ((1, 3, 4, 2 * n), (1, 3, 2, n))):
-        yield Call("lp_pool", x=x, p=2.0, kernel=(2, 2), stride=(2, 2), ceil=0)
-        yield Call("lp_pool_dx", x=x, y=y, dy=y, p=2.0, kernel=(2, 2), stride=(2, 2))
+        yield Call("lp_pool", x=x, power=2.0, kernel=(2, 2), stride=(2, 2), ceil=0)
+        yield Call("lp_pool_dx", x=x, y=y, dy=y, power=2.0, kernel=(2, 2), stride=(2, 2))
         yield Call("adaptive_avg_pool", x=x, out=(3, 4))
         yield Call("adaptive_avg_pool_dx", dy=y, size=(3, 5))
 

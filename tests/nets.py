@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from striate import nn, ops
 
 
@@ -53,3 +55,20 @@ class Shared(nn.Module):
 
     def forward(self, x):
         return ops.flatten(ops.global_avg_pool2d(self.again(ops.relu(self.first(x)))))
+
+
+class Classics(nn.Module):
+    """What older networks and those for phones have: other activations and pools, response norm, shuffle, centres."""
+
+    def __init__(self, classes=5):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, bias=False), nn.LeakyReLU(0.1), nn.LocalResponseNorm(alpha=0.1),
+            nn.Conv2d(8, 12, 3, padding=1, groups=2), nn.ReLU6(), nn.ChannelShuffle(2),
+            nn.Conv2d(12, 12, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU6(), nn.LPPool2d(2, 3, 2),
+            nn.Conv2d(12, 6, 1), nn.HardSwish(), nn.AdaptiveAvgPool2d((3, 2)), nn.GELU(), nn.GELU("tanh"), nn.Flatten())
+        self.middle = nn.Linear(36, 4, bias=False)  # its rows are centres that learn
+        self.head = nn.RBF(np.eye(classes, 4))
+
+    def forward(self, x):
+        return -self.head(ops.rbf(self.features(x), self.middle.weight) * 0.01)

@@ -93,7 +93,7 @@ def test_fill_nan(isa):
 
 def test_norm_act_knows_relu_only():
     x, c = np.zeros((2, 3), np.float32), np.ones(3, np.float32)
-    with pytest.raises(ConfigError, match=r"norm_act: activation must be 0 \(none\) or 1 \(relu\), got 2"):
+    with pytest.raises(ConfigError, match=r"norm_act: activation must be 0 \(none\), 1 \(relu\) or 4 \(relu6\), got 2"):
         native.kernels().norm_act(x, c, c, None, None, None, eps=0.1, activation=2)
     with pytest.raises(ShapeError, match="norm_act: r must have shape that of x"):
         native.kernels().norm_act(x, c, c, None, None, x[:1], eps=0.1, activation=1)

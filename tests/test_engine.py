@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import striate as st
-from nets import Branches, Shared, Tiny
+from nets import Branches, Classics, Shared, Tiny
 from striate import nn, ops
 from striate.engine.choose import choose
 from striate.engine.fuse import fuse
@@ -33,6 +33,7 @@ NETS = {
     "lenet5": (lambda: st.create("lenet5"), (1, 28, 28), 10, ops.cross_entropy),
     "tiny": (lambda: Tiny().initialize(1), (3, 8, 8), 5, ops.cross_entropy),
     "branches": (lambda: Branches().initialize(2), (4, 8, 8), 3, aux_loss),
+    "classics": (lambda: Classics().initialize(4), (3, 9, 11), 5, ops.cross_entropy),
     "shared": (lambda: Shared().initialize(3), (2, 5, 5), 2, ops.cross_entropy),
 }
 
@@ -81,6 +82,15 @@ def test_inference_program_equals_the_unfused_reference(name):
     flat = [got] if isinstance(got, np.ndarray) else [got["logits"], *got["aux"]]
     for y, w in zip(flat, wanted.values(), strict=True):
         close(y, w)
+
+
+@pytest.mark.parametrize(("training", "wanted"), [(False, ["conv2d_norm", "conv2d"]),
+                                                  (True, ["conv2d_moments", "lerp", "lerp", "norm_act", "conv2d"])])
+def test_relu6_is_fused_as_relu_is(training, wanted):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(), nn.Conv2d(4, 4, 3), nn.ReLU6())
+    nodes = fuse(net.graph((3, 8, 8), training=training, batch=2)).nodes
+    assert [node.op.name for node in nodes] == wanted
+    assert [node.params["activation"] for node in nodes if "activation" in node.params] == [4, 4]
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-3), Adam(0.01)])

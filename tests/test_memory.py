@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import striate as st
-from nets import Branches, Tiny
+from nets import Branches, Classics, Tiny
 from striate import nn, ops
 from striate.engine.pack import Wanted, crest, pack
 from striate.engine.program import alone
@@ -42,6 +42,7 @@ class Wide(nn.Module):
 NETS = {
     "tiny": (lambda: Tiny().initialize(1), (3, 8, 8), 5, ops.cross_entropy),
     "branches": (lambda: Branches().initialize(2), (4, 8, 8), 3, aux_loss),
+    "classics": (lambda: Classics().initialize(4), (3, 9, 11), 5, ops.cross_entropy),
     "lenet5": (lambda: st.create("lenet5"), (1, 28, 28), 10, ops.cross_entropy),
     "resnet20": (lambda: st.create("resnet20"), (3, 32, 32), 10, ops.cross_entropy),
     "wide": (lambda: Wide().initialize(4), (128, 2, 2), 128, ops.cross_entropy),

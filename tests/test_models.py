@@ -23,6 +23,16 @@ PUBLISHED = {
     "vgg_d": (138_357_544, 15_470_264_320),
     "resnet50": (25_557_032, 4_089_184_256),
     "resnet20_cifar": (269_722, 40_551_040),
+    # what inference uses: GoogLeNet's main branch, Inception-v3 without its head; tests/test_inception.py has the others
+    "googlenet": (6_998_552, 1_582_671_872),
+    "googlenet_torchvision": (6_624_904, 1_498_376_192),
+    "inception_v3": (23_834_568, 5_713_216_096),
+    "squeezenet1_0": (1_248_424, 818_924_576),
+    "squeezenet1_1": (1_235_496, 349_151_936),
+    "mobilenet_v2": (3_504_872, 300_774_272),
+    "densenet121": (7_978_856, 2_834_161_664),
+    "shufflenet_v2_x1_0": (2_278_604, 144_907_992),
+    "efficientnet_lite0": (4_652_008, 385_187_552),
 }
 
 

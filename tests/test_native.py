@@ -126,6 +126,25 @@ def same_bits(isa, call):
         np.testing.assert_array_equal(results[0], other)
 
 
+MANY_CHUNKS = (3, 19, 40, 41)
+CALLS = {
+    "local_response_norm": (1, dict(size=5, alpha=0.1, beta=0.75, offset=1.0)),
+    "local_response_norm_dx": (2, dict(size=4, alpha=0.1, beta=0.75, offset=1.0)),
+    "adaptive_avg_pool": (1, dict(out=(27, 31))),
+    "adaptive_avg_pool_dx": (1, dict(size=(57, 43))),
+    "lp_pool": (1, dict(power=2.0, kernel=(3, 3), stride=(1, 1), ceil=0)),
+    "channel_shuffle": (1, dict(groups=19)),
+    "gelu": (1, dict(tanh=0)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_threads_give_the_same_bits_of_maps(name, isa):
+    tensors, params = CALLS[name]
+    arrays = [normal(*MANY_CHUNKS, seed=i) for i in range(tensors)]
+    same_bits(isa, lambda k: getattr(k, name)(*arrays, **params))
+
+
 @pytest.mark.parametrize("n, c, o, size", [(9, 16, 19, 21), (7, 33, 65, 24), (1, 250, 260, 5)])
 def test_threads_give_the_same_bits_by_winograd(isa, n, c, o, size):
     x, dy = normal(n, c, size, size), normal(n, o, size, size, seed=1)

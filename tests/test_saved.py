@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import striate as st
-from nets import Branches, Shared, Tiny
+from nets import Branches, Classics, Shared, Tiny
 from striate import nn, ops
 from striate.engine.step import TrainingStep
 from striate.nn.saved import KEY
@@ -18,6 +18,7 @@ NETS = {
     "lenet5": (lambda: st.create("lenet5", seed=5), (1, 28, 28)),
     "tiny": (lambda: Tiny().initialize(1), (3, 8, 8)),
     "branches": (lambda: Branches().initialize(2), (4, 8, 8)),
+    "classics": (lambda: Classics().initialize(4), (3, 9, 11)),
     "shared": (lambda: Shared().initialize(3), (2, 5, 5)),
 }
 

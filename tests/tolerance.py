@@ -122,7 +122,8 @@ def lp_bound(tensors, params, outputs):
     """x^p by log2 p products, or exp(p log x), which magnifies the rounding of the logarithm by p log x."""
     sizes = [np.abs(t) for t in tensors]
     logs = max(np.nanmax(np.abs(np.log(t, where=t > 0, out=np.zeros_like(t))), initial=0) for t in sizes[:2])
-    factor = 8 + params["kernel"][0] * params["kernel"][1] + 2 * params["p"] * (1 + (params["p"] not in (1, 2)) * logs)
+    power = params["power"]
+    factor = 8 + params["kernel"][0] * params["kernel"][1] + 2 * power * (1 + (power not in (1, 2)) * logs)
     name = "lp_pool" if len(tensors) == 1 else "lp_pool_dx"
     return [factor * np.abs(getattr(k, name)(*sizes, **params))]
 

@@ -71,14 +71,15 @@ def norm_act(x, mean, var, gamma, beta, r, *, eps, activation):
     y = scale_shift(x, mean, var, gamma, beta, eps=eps)
     for at in np.ndindex(*y.shape):
         y[at] += 0 if r is None else r[at]
-        y[at] = 0 if activation and y[at] < 0 else y[at]
+        y[at] = min(max(y[at], 0), {1: math.inf, 4: 6.0}[activation]) if activation else y[at]
     return y
 
 
 def norm_act_sums(x, dy, mean, var, gamma, beta, y, *, eps, activation):
     dz = dy.copy()
     if activation:
-        dz[(norm_act(x, mean, var, gamma, beta, None, eps=eps, activation=1) if y is None else y) <= 0] = 0
+        passed = norm_act(x, mean, var, gamma, beta, None, eps=eps, activation=activation) if y is None else y
+        dz[(passed <= 0) | (passed >= {1: math.inf, 4: 6.0}[activation])] = 0
     return channel_sum(dz), scale_shift_sums(x, dz, mean, var, eps=eps)[1], dz
 
 

@@ -81,7 +81,7 @@ def adaptive_avg_pool2d(x, output_size):
 
 
 def lp_pool2d(x, p, kernel_size, *, stride=None, ceil_mode=False):
-    return windows.lp_pool(x, p=p, kernel=both(kernel_size), stride=both(stride or kernel_size), ceil=ceil_mode)
+    return windows.lp_pool(x, power=p, kernel=both(kernel_size), stride=both(stride or kernel_size), ceil=ceil_mode)
 
 
 def pool2d(x, kernel_size, *, function, derivative=None, stride=None, padding=0, padding_value=0.0):

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from expected.elementwise import relu, sigmoid, tanh
+from expected.elementwise import relu, relu6, sigmoid, tanh
 from expected.norm import batch_moments
 
 # ---- convolution: loops over output pixels and taps; at each, every filter meets every channel of its group
@@ -31,7 +31,7 @@ def group_slices(c, o, groups):
 
 
 def activated(y, activation):
-    return (lambda v: v, relu, tanh, sigmoid)[activation](y)
+    return (lambda v: v, relu, tanh, sigmoid, relu6)[activation](y)
 
 
 def conv2d(x, w, b, r, *, stride, padding, dilation, groups, activation):
@@ -179,22 +179,22 @@ def avg_pool_dx(dy, *, size, kernel, stride, padding, count_include_pad):
     return dx
 
 
-def lp_pool(x, *, p, kernel, stride, ceil):
+def lp_pool(x, *, power, kernel, stride, ceil):
     wins = list(pool_windows(x.shape[2:], kernel, stride, (0, 0), (1, 1), ceil))
     y = np.zeros((*x.shape[:2], *pooled_shape(wins)), x.dtype)
     for (i, j), real, _ in wins:
-        total = sum(x[:, :, h, w] ** p for _, h, w in real)
-        y[:, :, i, j] = (total * math.prod(kernel) / len(real)) ** (1 / p)
+        total = sum(x[:, :, h, w] ** power for _, h, w in real)
+        y[:, :, i, j] = (total * math.prod(kernel) / len(real)) ** (1 / power)
     return y
 
 
-def lp_pool_dx(x, y, dy, *, p, kernel, stride):
+def lp_pool_dx(x, y, dy, *, power, kernel, stride):
     dx = np.zeros_like(x)
     ceil = dy.shape[2:] != tuple((s - k) // t + 1 for s, k, t in zip(x.shape[2:], kernel, stride, strict=True))
     for (i, j), real, _ in pool_windows(x.shape[2:], kernel, stride, (0, 0), (1, 1), ceil):
         for n, c, (_, h, w) in product(range(x.shape[0]), range(x.shape[1]), real):
             part = x[n, c, h, w] / y[n, c, i, j] if y[n, c, i, j] else 0.0
-            dx[n, c, h, w] += dy[n, c, i, j] * part ** (p - 1) * math.prod(kernel) / len(real)
+            dx[n, c, h, w] += dy[n, c, i, j] * part ** (power - 1) * math.prod(kernel) / len(real)
     return dx
 
 

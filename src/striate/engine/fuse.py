@@ -1,8 +1,8 @@
 """Fuse: rewrites of a graph that compute the same with fewer passes over memory.
 
-    conv2d, linear + activation                        the layer applies it           RULES: relu, tanh, sigmoid
+    conv2d, linear + activation                        the layer applies it           RULES: relu, tanh, sigmoid, relu6
     conv2d, linear + norm of fixed statistics          folded into the weights        scale_shift (inference only)
-    batch norm [+ residual] [+ relu]                   one pass, norm_act             scale_shift, add, relu
+    batch norm [+ residual] [+ relu or relu6]          one pass, norm_act             scale_shift, add, relu, relu6
     conv2d + residual [+ activation]                   the layer adds it              add
     conv2d [+ relu] + 2x2 max-pool                     only the pooled map is kept    max_pool2d
     conv2d + the batch statistics of its result        conv2d_moments                 batch_moments
@@ -24,8 +24,8 @@ from striate.ops.conv import ACTIVATIONS
 NORMS = {"conv2d": "conv2d_norm", "linear": "linear_norm"}
 POOLS = {"conv2d": "conv2d_max_pool", "conv2d_norm": "conv2d_max_pool_norm"}
 ADDS = ("conv2d", "conv2d_norm", "norm_act")  # take a residual as their last input
-RELU_ONLY = ("norm_act", *POOLS.values())
-RELU = ACTIVATIONS.index("relu")
+RELU, RELU6 = ACTIVATIONS.index("relu"), ACTIVATIONS.index("relu6")
+APPLY = {"norm_act": (RELU, RELU6), **dict.fromkeys(POOLS.values(), (RELU,))}  # what these apply; all others apply any
 
 
 @dataclass(eq=False)
@@ -115,7 +115,7 @@ def _built(graph: Graph, pieces: list[Piece]) -> Graph:
 
 def _activate(pieces: Pieces, piece: Piece) -> Piece | None:
     layer, code = pieces.only(piece.inputs[0]), ACTIVATIONS.index(piece.name)
-    if layer is None or layer.params.get("activation") != 0 or (code != RELU and layer.name in RELU_ONLY):
+    if layer is None or layer.params.get("activation") != 0 or code not in APPLY.get(layer.name, (code,)):
         return None
     return pieces.take(layer, piece, layer.name, layer.inputs, activation=code)
 

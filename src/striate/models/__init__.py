@@ -2,10 +2,17 @@
 
 from striate.models import (  # noqa: F401  # each enters its networks
     alexnet,
+    densenet,
+    efficientnet_lite,
+    googlenet,
+    inception_v3,
     lenet5,
+    mobilenet_v2,
     nin,
     resnet,
     resnet_cifar,
+    shufflenet_v2,
+    squeezenet,
     vgg,
 )
 from striate.models.registry import ALIASES, MODELS, build, create, find, known, name_of, register

@@ -23,7 +23,7 @@ from striate.errors import ConfigError, FormatError, StriateError
 from striate.graph import OPS, Array, Graph, Node, State, Value
 from striate.kernels.contract import Shape, Spec
 from striate.nn.module import Module
-from striate.ops.arguments import MAX_SIZE, integer
+from striate.ops.arguments import FINITE, MAX_SIZE, integer
 
 VERSION = 1
 KEY = "striate.graph"
@@ -32,12 +32,15 @@ MAX_NODES = 100_000
 # Every parameter an operation may have in a file, with its smallest and largest value.
 RANGES: dict[str, tuple[float, float]] = {
     "stride": (1, MAX_SIZE), "padding": (0, MAX_SIZE), "dilation": (1, MAX_SIZE), "groups": (1, MAX_SIZE),
-    "kernel": (1, MAX_SIZE), "flip": (0, 1), "activation": (0, 3), "ceil": (0, 1), "count_include_pad": (0, 1),
+    "kernel": (1, MAX_SIZE), "flip": (0, 1), "activation": (0, 4), "ceil": (0, 1), "count_include_pad": (0, 1),
     "axis": (0, 3), "start": (0, MAX_SIZE), "stop": (1, MAX_SIZE), "sizes": (1, MAX_SIZE), "shape": (1, MAX_SIZE),
     "channels": (0, MAX_SIZE), "eps": (0, math.inf), "weight": (0, 1), "p": (0, 1), "key": (0, 2**63 - 1),
     "smoothing": (0, 1), "low": (-math.inf, math.inf), "high": (-math.inf, math.inf), "value": (-math.inf, math.inf),
+    "slope": FINITE, "tanh": (0, 1), "out": (1, MAX_SIZE), "power": (1, 1000), "size": (1, MAX_SIZE),
+    "alpha": (0, FINITE[1]), "beta": (0, FINITE[1]), "offset": (2.0**-126, FINITE[1]),
 }
-FRACTIONS = frozenset({"eps", "weight", "p", "smoothing", "low", "high", "value"})  # all others are integers
+FRACTIONS = frozenset({"eps", "weight", "p", "smoothing", "low", "high", "value", "slope", "power", "alpha", "beta",
+                       "offset"})  # all others are integers
 
 
 class GraphModule(Module):

@@ -17,7 +17,7 @@ from striate.ops.dispatch import need_float, run, spec_of
 
 Kernels = Any
 T = Any
-ACTIVATIONS = ("none", "relu", "tanh", "sigmoid")  # their numbers are the kernels' activation codes
+ACTIVATIONS = ("none", "relu", "tanh", "sigmoid", "relu6")  # their numbers are the kernels' activation codes
 
 
 def activation_grad(k: Kernels, activation: int, y: T, dy: T) -> T:

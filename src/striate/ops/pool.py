@@ -181,7 +181,8 @@ def lp_pool2d(x: T, p: float, kernel_size: Any, *, stride: Any = None, ceil_mode
     Raises: ConfigError unless p is 1 to 1000. Ref: Sermanet et al. 2012, arXiv 1204.3968, section 2.2.
     """
     size = pair("lp_pool2d", "kernel_size", kernel_size)
-    params = dict(p=number("lp_pool2d", "p", p, 1.0, 1000.0), kernel=size, stride=_stride("lp_pool2d", stride, size),
+    params = dict(power=number("lp_pool2d", "p", p, 1.0, 1000.0), kernel=size,
+                  stride=_stride("lp_pool2d", stride, size),
                   ceil=int(flag("lp_pool2d", "ceil_mode", ceil_mode)))
     return run(lp_pool2d_op, (x,), params, kernels)
 

@@ -31,8 +31,8 @@ def _scale_shift(x: Spec, mean: Spec, var: Spec, gamma: Spec | None, beta: Spec 
 
 def _norm_act(who: str, activation: int, x: Spec, like_x: dict[str, Spec | None],
               vectors: dict[str, Spec | None]) -> Spec:
-    if activation not in (0, 1):
-        raise ConfigError(f"{who}: activation must be 0 (none) or 1 (relu), got {activation}")
+    if activation not in (0, 1, 4):
+        raise ConfigError(f"{who}: activation must be 0 (none), 1 (relu) or 4 (relu6), got {activation}")
     for name, spec in like_x.items():
         need_shape(who, name, spec, x.shape, "that of x")
     return _per_channel(who, x, **vectors)

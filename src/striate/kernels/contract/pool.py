@@ -61,11 +61,11 @@ def _pool_dx(dy: Spec, index: Spec | None = None, y: Spec | None = None, *, size
     return checked(who, x)
 
 
-def _lp_pool(x: Spec, *, p: float, kernel: Shape, stride: Shape, ceil: int) -> tuple[Spec, ...]:
+def _lp_pool(x: Spec, *, power: float, kernel: Shape, stride: Shape, ceil: int) -> tuple[Spec, ...]:
     return checked("lp_pool2d", Spec(_pool("lp_pool2d", x, kernel, stride, (0, 0), (1, 1), ceil), x.dtype))
 
 
-def _lp_pool_dx(x: Spec, y: Spec, dy: Spec, *, p: float, kernel: Shape, stride: Shape) -> tuple[Spec, ...]:
+def _lp_pool_dx(x: Spec, y: Spec, dy: Spec, *, power: float, kernel: Shape, stride: Shape) -> tuple[Spec, ...]:
     need_shape("lp_pool_dx", "y", y, dy.shape, "that of dy")
     if dy.shape not in [_pool("lp_pool_dx", x, kernel, stride, (0, 0), (1, 1), ceil) for ceil in (0, 1)]:
         raise ShapeError(f"lp_pool_dx: dy must have the shape of the pooled map, got {dy.shape} for x {x.shape}")
@@ -83,7 +83,7 @@ row("max_pool", "x -> y index?", "kernel:2 stride:2 padding:2 dilation:2 ceil:1"
 row("max_pool_dx", "dy index y? -> dx", "size:2 kernel:2 stride:2 padding:2 dilation:2", _pool_dx)
 row("avg_pool", "x -> y", "kernel:2 stride:2 padding:2 ceil:1 count_include_pad:1", _avg_pool)
 row("avg_pool_dx", "dy -> dx", "size:2 kernel:2 stride:2 padding:2 count_include_pad:1", _pool_dx)
-row("lp_pool", "x -> y", "p:f kernel:2 stride:2 ceil:1", _lp_pool)
-row("lp_pool_dx", "x y dy -> dx", "p:f kernel:2 stride:2", _lp_pool_dx)
+row("lp_pool", "x -> y", "power:f kernel:2 stride:2 ceil:1", _lp_pool)
+row("lp_pool_dx", "x y dy -> dx", "power:f kernel:2 stride:2", _lp_pool_dx)
 row("adaptive_avg_pool", "x -> y", "out:2", lambda x, *, out: _adaptive("adaptive_avg_pool2d", "x", x, out))
 row("adaptive_avg_pool_dx", "dy -> dx", "size:2", lambda dy, *, size: _adaptive("adaptive_avg_pool_dx", "dy", dy, size))

@@ -11,8 +11,8 @@ from striate.kernels.reference.arrays import Array
 
 
 def activated(x: Array, activation: int) -> Array:
-    """x through the activation a fused kernel names by number: none, relu, tanh, sigmoid."""
-    return x if activation == 0 else (relu, tanh, sigmoid)[activation - 1](x)
+    """x through the activation a fused kernel names by number: none, relu, tanh, sigmoid, relu6."""
+    return x if activation == 0 else (relu, tanh, sigmoid, relu6)[activation - 1](x)
 
 
 def relu(x: Array) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from striate.kernels.reference.arrays import Array, all_but_channels, over_channels
+from striate.kernels.reference.elementwise import activated, relu6_grad, relu_grad
 
 
 def channel_sum(x: Array) -> Array:
@@ -68,17 +69,16 @@ def scale_shift_dstats(sum_dy: Array, sum_dy_xhat: Array, var: Array, gamma: Arr
 
 def norm_act(x: Array, mean: Array, var: Array, gamma: Array | None, beta: Array | None, r: Array | None, *,
              eps: float, activation: int) -> Array:
-    """act(z) with z = gamma * xhat + beta + r, r a residual of the shape of x; activation 1 is ReLU, 0 none."""
+    """act(z) with z = gamma * xhat + beta + r, r a residual of the shape of x; act: 0 none, 1 ReLU, 4 ReLU6."""
     z = scale_shift(x, mean, var, gamma, beta, eps=eps)
-    z = z if r is None else z + r
-    return np.maximum(z, 0) if activation else z
+    return activated(z if r is None else z + r, activation)
 
 
 def norm_act_sums(x: Array, dy: Array, mean: Array, var: Array, gamma: Array | None, beta: Array | None,
                   y: Array | None, *, eps: float, activation: int) -> tuple[Array, Array, Array]:
-    """The sums of dz and of dz * xhat, and dz itself: dy where ReLU let z through.
+    """The sums of dz and of dz * xhat, and dz itself: dy where the activation let z through.
 
-    That is where y > 0; without y, where z without a residual is.
+    It is seen by y; without y, by z without a residual.
     """
     dz = _masked(x, dy, mean, var, gamma, beta, y, eps, activation)
     return *scale_shift_sums(x, dz, mean, var, eps=eps), dz
@@ -88,7 +88,7 @@ def norm_act_dx(x: Array, dz: Array, mean: Array, var: Array, gamma: Array | Non
                 sum_dz_xhat: Array, *, eps: float, activation: int, own: int) -> Array:
     """The gradient of x; `own`: mean and var are the batch's own, so x also acts through them.
 
-    With activation 1, dz may be dy: it is masked where z without a residual is not positive.
+    With an activation, dz may be dy: what z without a residual does not let through is masked.
     """
     dz = _masked(x, dz, mean, var, gamma, beta, None, eps, activation)
     if own:
@@ -139,7 +139,8 @@ def _masked(x: Array, dy: Array, mean: Array, var: Array, gamma: Array | None, b
             eps: float, activation: int) -> Array:
     if not activation:
         return dy
-    return np.where((scale_shift(x, mean, var, gamma, beta, eps=eps) if y is None else y) <= 0, 0, dy)
+    z = scale_shift(x, mean, var, gamma, beta, eps=eps) if y is None else y
+    return relu_grad(z, dy) if activation == 1 else relu6_grad(z, dy)
 
 
 def _factor(var: Array, gamma: Array | None, eps: float) -> Array:

@@ -89,25 +89,25 @@ def avg_pool_dx(dy: Array, *, size: Shape, kernel: Shape, stride: Shape, padding
     return _sent_back(lambda kh, kw: share, dy, size, kernel, stride, padding, (1, 1))
 
 
-def lp_pool(x: Array, *, p: float, kernel: Shape, stride: Shape, ceil: int) -> Array:
-    """The p-th root of each window's sum of x^p; of a window over the edge (ceil), its mean counts KH KW times.
+def lp_pool(x: Array, *, power: float, kernel: Shape, stride: Shape, ceil: int) -> Array:
+    """The root of each window's sum of x^power; of a window over the edge (ceil), its mean counts KH KW times.
 
     Shapes: x (N, C, H, W) -> (N, C, OH, OW).
     """
     with np.errstate(invalid="ignore"):  # a negative number to a power that is not whole is NaN
-        mean = avg_pool(x**p, kernel=kernel, stride=stride, padding=(0, 0), ceil=ceil, count_include_pad=0)
-        y: Array = (mean * (kernel[0] * kernel[1])) ** (1 / p)
+        mean = avg_pool(x**power, kernel=kernel, stride=stride, padding=(0, 0), ceil=ceil, count_include_pad=0)
+        y: Array = (mean * (kernel[0] * kernel[1])) ** (1 / power)
     return y
 
 
-def lp_pool_dx(x: Array, y: Array, dy: Array, *, p: float, kernel: Shape, stride: Shape) -> Array:
-    """dy (x / y)^(p - 1) summed over the windows of each pixel; where y = 0, x / y stands for 0.
+def lp_pool_dx(x: Array, y: Array, dy: Array, *, power: float, kernel: Shape, stride: Shape) -> Array:
+    """dy (x / y)^(power - 1) summed over the windows of each pixel; where y = 0, x / y stands for 0.
 
     Shapes: x (N, C, H, W), y, dy (N, C, OH, OW) -> (N, C, H, W).
     """
-    power = np.where(y == 0, float(p == 1), np.where(y == 0, 1, y) ** (1 - p)).astype(dy.dtype)
-    dmean = avg_pool_dx(dy * power, size=x.shape[2:], kernel=kernel, stride=stride, padding=(0, 0), count_include_pad=0)
-    dx: Array = dmean * (kernel[0] * kernel[1]) * x ** (p - 1)
+    below = np.where(y == 0, float(power == 1), np.where(y == 0, 1, y) ** (1 - power)).astype(dy.dtype)
+    dmean = avg_pool_dx(dy * below, size=x.shape[2:], kernel=kernel, stride=stride, padding=(0, 0), count_include_pad=0)
+    dx: Array = dmean * (kernel[0] * kernel[1]) * x ** (power - 1)
     return dx
 
 
@@ -131,8 +131,9 @@ def adaptive_avg_pool_dx(dy: Array, *, size: Shape) -> Array:
 def _adaptive_windows(size: Shape, out: Shape) -> Iterator[tuple[int, int, slice, slice]]:
     """Each pixel of a map of `out` and its window: from floor(i size / out) to ceil((i + 1) size / out)."""
     for i, j in product(*map(range, out)):
-        yield i, j, *(slice(at * extent // o, -(-(at + 1) * extent // o))
-                      for at, extent, o in zip((i, j), size, out, strict=True))
+        rows, columns = (slice(at * extent // o, -(-(at + 1) * extent // o))
+                         for at, extent, o in zip((i, j), size, out, strict=True))
+        yield i, j, rows, columns
 
 
 def _divisor(size: Shape, kernel: Shape, stride: Shape, padding: Shape, out: Shape, count_include_pad: int) -> Array:
