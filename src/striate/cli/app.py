@@ -10,6 +10,7 @@ from typing import Annotated, cast
 import typer
 
 import striate
+from striate.cli.audit import audit
 from striate.cli.data import data
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
@@ -30,8 +31,8 @@ app = typer.Typer(
     epilog="Start with: [bold]striate train[/bold]  (it fetches or draws its own images, and says what to type next)",
 )
 for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("summary", summary),
-                   ("explain", explain), ("doctor", doctor)):
-    app.command(name, no_args_is_help=name in ("eval", "explain", "predict", "summary"))(verb)
+                   ("audit", audit), ("explain", explain), ("doctor", doctor)):
+    app.command(name, no_args_is_help=name in ("audit", "eval", "explain", "predict", "summary"))(verb)
 app.add_typer(data, name="data")
 
 
