@@ -22,7 +22,7 @@ BATCHES = (1, 8, 32)
 
 def mapped(net: Module, image, batch, training):
     """The bytes a program holds when its blocks are taken, and the program; the blocks are reserved, not written."""
-    program: Program = net.programs.get(request_of(tuple(image), training=training), batch)
+    program: Program = net.programs.get(request_of(net, tuple(image), training=training), batch)
     program.arena.taken(program.plan.arena_bytes, False)
     return program.mapped_bytes, program
 
@@ -107,7 +107,7 @@ import sys
 import numpy as np
 import striate as st
 from striate import account
-from striate.account.memory import main_loss
+from striate.account.memory import loss_of
 from striate.engine.step import TrainingStep
 from striate.train.evaluation import correct
 
@@ -122,7 +122,7 @@ def trained(name, batch):
     net = st.models.build(name)
     for state in net.states().values():  # zeros: drawing is slow, and would need memory of its own
         state.assign(np.zeros(state.shape, np.float32))
-    step = TrainingStep(net.programs, main_loss, st.SGD(0.01, momentum=0.9), {"correct": correct})
+    step = TrainingStep(net.programs, loss_of(net), st.SGD(0.01, momentum=0.9), {"correct": correct})
     for i in range(3):
         step(x, targets, lr=1e-6, step=i + 1)
     return resident() - before, account.peak_bytes(net, entry.input_shape, batch, training=True)

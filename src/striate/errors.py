@@ -10,9 +10,13 @@ from collections.abc import Iterable
 
 
 class StriateError(Exception):
-    """Base of everything striate raises on purpose; `layer` names the layer once tracing knows it."""
+    """Base of everything striate raises on purpose; `layer` names the layer once tracing knows it.
+
+    `hint` ends the sentence: what would help.
+    """
 
     layer: str = ""
+    hint: str = ""
 
     def within(self, path: str, kind: str) -> StriateError:
         """The same error, remembering the innermost layer (`features.3`, `Conv2d`) it happened in."""
@@ -22,7 +26,7 @@ class StriateError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{text} (in {self.layer})" if self.layer else text
+        return f"{text} (in {self.layer}){self.hint}" if self.layer else f"{text}{self.hint}"
 
 
 class ShapeError(StriateError, ValueError):

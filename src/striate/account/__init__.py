@@ -7,6 +7,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from striate.account.audit import TABLES, Audit, Finding, audit
 from striate.account.conventions import CONVENTIONS, Convention
 from striate.account.cost import Account, Row, Total, account
 from striate.account.explain import Explanation, Line, explain
@@ -14,8 +15,10 @@ from striate.account.memory import Peaks, largest_batch, peak_bytes, peaks, plan
 
 summary = account
 
-__all__ = ["CONVENTIONS", "Account", "Convention", "Explanation", "Line", "Peaks", "Row", "Total", "account", "explain",
-           "largest_batch", "peak_bytes", "peaks", "plan_of", "summary"]
+__all__ = [
+    "CONVENTIONS", "TABLES", "Account", "Audit", "Convention", "Explanation", "Finding", "Line", "Peaks", "Row",
+    "Total", "account", "audit", "explain", "largest_batch", "peak_bytes", "peaks", "plan_of", "summary",
+]
 
 
 class _Room(ModuleType):

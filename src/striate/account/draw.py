@@ -129,7 +129,7 @@ def _fitted(sheet: Sheet) -> list[tuple[str, ...]]:
         others = sum(max(map(len, column)) + 2 for column in list(zip(sheet.heads, *cells, strict=True))[1:])
         if WIDTH - others >= NARROWEST:
             break
-    return [(_cut(r[0], max(WIDTH - others, NARROWEST)), *r[1:]) for r in cells]
+    return [(cut(r[0], max(WIDTH - others, NARROWEST)), *r[1:]) for r in cells]
 
 
 def _full(cell: Any) -> str:
@@ -146,7 +146,7 @@ def _short(cell: Any) -> str:
     return _full(cell)
 
 
-def _cut(text: str, room: int) -> str:
+def cut(text: str, room: int) -> str:
     """`text` without its middle, so that it fits."""
     head = (room - 3) // 3
     return text if len(text) <= room else f"{text[:head]}...{text[len(text) - (room - 3 - head):]}"

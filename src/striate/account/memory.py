@@ -1,9 +1,9 @@
 """The memory a run needs, from planning alone: no weight is drawn, nothing is computed and no page touched.
 
-Inference is a run of the network. A training step is what `fit` runs by default: cross-entropy of the main output,
-backward, SGD with momentum, and the count of right answers. Bytes are those the engine then maps: states (weights,
-statistics, the optimiser's slots), constants (packed filters) and the arena (activations, gradients, scratch). They
-hold for the instruction set, the number of threads and the precision that are set.
+Inference is a run of the network. A training step is what `fit` runs: cross-entropy (or the `loss` of a network with
+auxiliary heads), backward, SGD with momentum, and the count of right answers. Bytes are those the engine then maps:
+states (weights, statistics, the optimiser's slots), constants (packed filters) and the arena (activations, gradients,
+scratch). They hold for the instruction set, the number of threads and the precision that are set.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from striate import ops
 from striate.engine.place import Plan
 from striate.engine.programs import Request
+from striate.engine.trace import Loss
 from striate.errors import ConfigError, StriateError
 from striate.kernels.contract import Shape, Spec
 from striate.nn import Module
@@ -30,11 +31,17 @@ def main_loss(outputs: Any, targets: Any) -> Any:
     return ops.cross_entropy(main_output(outputs), targets)
 
 
-def request_of(image: Shape, *, training: bool) -> Request:
+def loss_of(net: Module) -> Loss:
+    """The loss that a network with auxiliary heads brings as `loss`, else the cross-entropy of its main output."""
+    own: Loss = getattr(type(net), "loss", main_loss)
+    return own
+
+
+def request_of(net: Module, image: Shape, *, training: bool) -> Request:
     """What is asked of the engine for inference, or for a training step."""
     if not training:
         return Request(Spec(image))
-    return Request(Spec(image), True, main_loss, Spec((), "int64"), (("correct", correct),), outputs=False,
+    return Request(Spec(image), True, loss_of(net), Spec((), "int64"), (("correct", correct),), outputs=False,
                    optimizer=SGD(lr=0.01, momentum=0.9))
 
 
@@ -43,7 +50,7 @@ def plan_of(net: Module, input_shape: Sequence[int], batch: int = 1, *, training
     if not isinstance(net, Module):
         raise ConfigError(f"memory: needs a Module, got {type(net).__name__}")
     image = tuple(integer("memory", "input_shape", size) for size in input_shape)
-    return net.programs.plan(request_of(image, training=training), integer("memory", "batch", batch))
+    return net.programs.plan(request_of(net, image, training=training), integer("memory", "batch", batch))
 
 
 def peak_bytes(net: Module, input_shape: Sequence[int], batch: int = 1, *, training: bool = False) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated, cast
 import typer
 
 import striate
+from striate.cli.audit import audit
 from striate.cli.calibrate import calibrate
 from striate.cli.data import data
 from striate.cli.doctor import doctor
@@ -32,10 +33,10 @@ app = typer.Typer(
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: [bold]striate train[/bold]  (it fetches or draws its own images, and says what to type next)",
 )
-for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("models", models),
-                   ("summary", summary), ("explain", explain), ("calibrate", calibrate), ("latency", latency),
-                   ("doctor", doctor)):
-    app.command(name, no_args_is_help=name in ("eval", "explain", "latency", "predict", "summary"))(verb)
+VERBS = (train, evaluate, predict, models, summary, audit, explain, calibrate, latency, doctor)
+BARE = (train, models, calibrate, doctor)  # do something without an argument; the others show their help
+for verb in VERBS:
+    app.command("eval" if verb is evaluate else verb.__name__, no_args_is_help=verb not in BARE)(verb)
 app.add_typer(data, name="data")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
+from striate.engine.misfit import explained
 from striate.errors import ConfigError, ShapeError
 from striate.graph import Graph, State, Value
 from striate.kernels.contract import Spec
@@ -34,7 +36,10 @@ def trace(net: Network, x: Spec, *, training: bool = False, loss: Loss | None = 
     graph = Graph(training, paths=net.module_paths())
     given = graph.add_input("x", x)
     leaves: list[Value] = []
-    y = net(given)
+    try:
+        y = net(given)
+    except ShapeError as error:
+        raise explained(error, graph, lambda again, image: net(again.add_input("x", replace(x, shape=image)))) from None
     graph.nest = _nest(y, graph, leaves)
     graph.outputs = {"y" if len(leaves) == 1 else f"y{i}": v for i, v in enumerate(leaves)}
     if loss is not None and targets is not None:

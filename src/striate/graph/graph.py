@@ -54,6 +54,7 @@ class Graph:
     path: str = ""
     kind: str = ""
     nest: Any = None  # how the outputs lie in the tuples, lists and dicts that forward returned
+    failed: Node | None = None  # whose shape rule refused
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _keys: dict[str, int] = field(default_factory=dict)
 
@@ -91,6 +92,7 @@ class Graph:
         try:
             specs = op.infer(*node.input_specs(), **params)
         except StriateError as error:
+            self.failed = node
             error.within(self.path, self.kind)
             raise
         self.finish(node, specs)
