@@ -4,7 +4,8 @@
 
 The bars: median error below 15 %, nine tenths of the measured medians inside the 90 % interval, median half-width of
 the interval at most 25 % of the prediction. Calibration and measurement are of one sitting. The calibration's probe
-runs around each round; while it says that other programs are busy, a round is put off for at most --patience seconds.
+runs around each round. While it says that other programs are busy, rounds are repeated for at most --patience seconds;
+a network that had no nine calm rounds is shown, but not counted: what is predicted is a calm machine.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from striate.models.registry import ALIASES, MODELS
 
 ROUNDS, MOST, SECONDS = 9, 25, 0.3  # of a network: at least, at most, and how long between them
 ERROR, INSIDE, WIDTH = 0.15, 0.9, 0.25  # the bars
-PAUSE = 0.05  # s between two looks at a busy machine
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class Compared:
         return self.low <= self.measured <= self.high
 
     @property
+    def calm(self) -> bool:
+        return self.busy <= DISTURBED
+
+    @property
     def half_width(self) -> float:
         return (self.high - self.low) / 2 / self.predicted
 
@@ -71,33 +75,35 @@ def compared(name: str, batch: int, training: bool, probe: Runner, found: Calibr
 
 
 def measured(runner: Runner, probe: Runner, calm_ns: float, patience: float) -> tuple[list[int], float]:
-    """ns of the rounds, and how slow the probe was beside them."""
+    """ns of the calm rounds, or of all if there were not enough within `patience` seconds; how slow the probe was."""
     runner.run()
     runner.run()
-    ns, slowness = list[int](), list[float]()
-    start = time.perf_counter()
-    while len(ns) < ROUNDS or (len(ns) < MOST and time.perf_counter() - start < SECONDS):
-        patience -= waited(probe, calm_ns, patience)
-        ns.append(runner.ns())
-        slowness.append(probe.ns() / calm_ns)
-    return ns, float(np.median(slowness))
+    rounds = list[tuple[int, float]]()
+    start, before = time.perf_counter(), probe.settled_ns()
+    while not _enough(rounds, time.perf_counter() - start, patience):
+        ns, last = runner.ns(), before
+        before = probe.settled_ns()
+        rounds.append((ns, max(before, last) / calm_ns))
+    calm = [each for each in rounds if each[1] <= DISTURBED]
+    counted = calm if len(calm) >= ROUNDS else rounds
+    return [ns for ns, _ in counted], float(np.median([slowness for _, slowness in counted]))
 
 
-def waited(probe: Runner, calm_ns: float, patience: float) -> float:
-    """Seconds until the machine was calm, or until patience ended."""
-    start = time.perf_counter()
-    while probe.ns() > DISTURBED * calm_ns and time.perf_counter() - start < patience:
-        time.sleep(PAUSE)
-    return time.perf_counter() - start
+def _enough(rounds: list[tuple[int, float]], seconds: float, patience: float) -> bool:
+    calm = sum(slowness <= DISTURBED for _, slowness in rounds)
+    done = calm >= ROUNDS and (calm >= MOST or seconds > SECONDS)
+    return done or (len(rounds) >= ROUNDS and seconds > patience)
 
 
 def shown(c: Compared) -> str:
     return (f"{c.network:24s} {c.mode:9s} batch {c.batch:3d}  measured {c.measured:9.3f} ({c.fastest:.3f} to "
             f"{c.slowest:.3f})  predicted {c.predicted:9.3f} ({c.low:.3f} to {c.high:.3f})  "
-            f"{c.predicted / c.measured - 1:+6.1%} {'inside ' if c.inside else 'OUTSIDE'} busy {c.busy:.2f}")
+            f"{c.predicted / c.measured - 1:+6.1%} {'inside ' if c.inside else 'OUTSIDE'}"
+            f"{'' if c.calm else f' (not counted: the probe took {c.busy:.2f} times as long)'}")
 
 
 def summed(rows: list[Compared]) -> dict[str, float]:
+    """Of the rows that were measured on a calm machine, which is what a prediction is of."""
     return {
         "networks": len({c.network for c in rows}), "rows": len(rows),
         "median_error": float(np.median([c.error for c in rows])),
@@ -112,7 +118,8 @@ def bars(found: dict[str, float]) -> str:
             ("median half-width", found["median_half_width"], "at most", WIDTH, found["median_half_width"] <= WIDTH)]
     lines = [f"{name}: {value:.1%} ({word} {bar:.0%}: {'met' if met else 'MISSED'})"
              for name, value, word, bar, met in told]
-    return "\n".join([f"{found['rows']:.0f} measurements of {found['networks']:.0f} networks", *lines])
+    return "\n".join([f"{found['rows']:.0f} measurements of {found['networks']:.0f} networks, and "
+                      f"{found['not_counted']:.0f} that other programs disturbed and that are not counted", *lines])
 
 
 def main() -> None:
@@ -136,7 +143,10 @@ def main() -> None:
                 rows.append(compared(name, batch, training, probe, found, args.patience))
                 print(shown(rows[-1]), flush=True)
                 gc.collect()
-    total = summed(rows)
+    calm = [c for c in rows if c.calm]
+    if not calm:
+        raise SystemExit("latency_prediction: the machine was never calm; run it when other programs are not busy")
+    total = summed(calm) | {"not_counted": float(len(rows) - len(calm))}
     print(bars(total))
     machine.report({"rows": [asdict(c) for c in rows], "total": total, "seconds": found.seconds,
                     "noise": found.noise}, args.json)

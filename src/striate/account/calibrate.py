@@ -23,14 +23,11 @@ from striate.account.latency_store import Calibration
 from striate.errors import ConfigError
 from striate.kernels import _native, native
 
-BUDGET = 22.0  # s for all samples; fitting comes behind them
+BUDGET = 20.0  # s for all samples; fitting comes behind them
 LEAST, MOST = 3, 25  # rounds of a sample; between them its part of the budget decides
 STEP = 31  # samples of one design are not measured one behind the other, but all over the time
-CALM = 0.25  # quantile of the probe's times that counts as a calm machine
-DISTURBED = 1.12  # times that: a round around which the probe took longer is left out
-# Large calls feel other programs less than the probe, which meets at a barrier every few microseconds: where it took
-# 2.1 to 2.9 times as long, ResNet-50 and VGG-16 took that to the power of 0.67 to 0.78 (EPYC Zen 3, 2 threads).
-FEELS = 0.75
+CALM = 0.1  # quantile of the probe's times that counts as a calm machine
+DISTURBED = 1.15  # times that: a round around which the probe took longer is left out
 LEAST_NS = 20.0  # the clock's step
 PEAK_SECONDS = 0.1
 
@@ -116,7 +113,7 @@ def calm_ns(findings: Sequence[Finding]) -> float:
 def calm_rounds(ns: Floats, slowness: Floats) -> Floats:
     """The median of each call over the calm rounds; at least over the calmer half, then divided by how slow it was."""
     keep = slowness <= max(DISTURBED, float(np.median(slowness)))
-    slowed = np.maximum(slowness[keep], 1.0) ** FEELS if slowness[keep].max() > DISTURBED else np.ones(keep.sum())
+    slowed = np.maximum(slowness[keep], 1.0) if slowness[keep].max() > DISTURBED else np.ones(keep.sum())
     median: Floats = np.median(ns[keep] / slowed[:, None], axis=0)
     return median
 

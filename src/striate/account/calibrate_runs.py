@@ -44,6 +44,11 @@ class Runner:
         self.run()
         return time.perf_counter_ns() - before
 
+    def settled_ns(self) -> int:
+        """Of the second of two runs: it finds its memory in the caches, whatever ran before."""
+        self.run()
+        return self.ns()
+
     def profile(self) -> tuple[list[int], int]:
         """ns of each call that is not of the prelude, and what the run took beside them."""
         before = time.perf_counter_ns()
@@ -55,16 +60,15 @@ class Runner:
 
 def measure(runner: Runner, probe: Runner, least: int, most: int, seconds: float) -> Times:
     """Whole runs, profiled ones and the probe in turns: from `least` to `most` rounds within `seconds`."""
-    for _ in range(2):  # the first runs touch fresh memory and pack what is kept
-        runner.run()
-        probe.run()
-    calls, beside, runs, around = list[list[int]](), list[int](), list[int](), [probe.ns()]
+    runner.run()  # touches fresh memory, and packs what is kept
+    runner.run()
+    calls, beside, runs, around = list[list[int]](), list[int](), list[int](), [probe.settled_ns()]
     start = time.perf_counter()
     while len(calls) < least or (len(calls) < most and time.perf_counter() - start < seconds):
         runs.append(runner.ns())
         ns, rest = runner.profile()
         calls.append(ns)
         beside.append(rest)
-        around.append(probe.ns())
+        around.append(probe.settled_ns())
     probes = np.array(around, float)
     return Times(np.array(calls, float), np.array(beside, float), np.array(runs, float), (probes[1:] + probes[:-1]) / 2)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from striate.account.latency_amounts import NAMES, Amounts
 from striate.account.latency_reuse import Floats
 
-ROUNDS = 4  # of reweighting: the errors that count are relative to the prediction, which moves
+ROUNDS = 3  # of reweighting: the errors that count are relative to the prediction, which moves
 TIE = 0.35  # of a price to the one above it: what a call's relative error of so much weighs
 CLASSES = ("product", "pass", "run")
 SMALL_NS = 2000.0  # calls below that pull the less the shorter they are
@@ -50,26 +50,46 @@ def class_of(a: Amounts) -> str:
     return a.kernel if a.kernel == "run" else "product" if a.macs else "pass"
 
 
+@dataclass(frozen=True)
+class Group:
+    """The calls of one family: amounts a row a call, ns, designs, and where among all that were seen."""
+
+    kind: str
+    x: Floats
+    y: Floats
+    designs: npt.NDArray[np.str_]
+    where: npt.NDArray[np.intp]
+
+
+def groups(seen: Sequence[Seen]) -> dict[str, Group]:
+    """Family -> its calls."""
+    members: dict[str, list[int]] = {}
+    for i, s in enumerate(seen):
+        members.setdefault(s.amounts.family, []).append(i)
+    return {
+        family: Group(class_of(seen[at[0]].amounts), np.array([seen[i].amounts.values for i in at]),
+                      np.array([seen[i].ns for i in at]), np.array([seen[i].design for i in at]), np.array(at))
+        for family, at in sorted(members.items())
+    }
+
+
 def fit(seen: Sequence[Seen], roofline: Floats) -> Prices:
     """The prices that explain what was seen."""
-    classes = {name: fitted([s for s in seen if class_of(s.amounts) == name], roofline) for name in CLASSES}
-    return Prices(fit_families(seen, classes), classes)
+    found = groups(seen)
+    classes = {kind: _of_class([g for g in found.values() if g.kind == kind], roofline) for kind in CLASSES}
+    return Prices({family: fitted(g.x, g.y, classes[g.kind]) for family, g in found.items()}, classes)
 
 
-def fit_families(seen: Sequence[Seen], classes: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Prices of every family in `seen`, each tied to those of its class."""
-    members: dict[str, list[Seen]] = {}
-    for s in seen:
-        members.setdefault(s.amounts.family, []).append(s)
-    return {family: fitted(each, classes[class_of(each[0].amounts)]) for family, each in sorted(members.items())}
+def _of_class(members: Sequence[Group], roofline: Floats) -> Floats:
+    if not members:
+        return roofline
+    return fitted(np.concatenate([g.x for g in members]), np.concatenate([g.y for g in members]), roofline)
 
 
-def fitted(seen: Sequence[Seen], above: Floats) -> Floats:
-    """Prices for some calls, each tied to the one `above` it."""
-    if not seen:
+def fitted(x: Floats, y: Floats, above: Floats) -> Floats:
+    """Prices for calls of amounts `x` that took `y` ns, each tied to the one `above` it."""
+    if not len(y):
         return above
-    x = np.array([s.amounts.values for s in seen])
-    y = np.array([s.ns for s in seen])
     used = x.any(axis=0)
     start = np.maximum(above, 1e-9)
     start = start * np.exp(np.median(np.log(y / (x @ start))) * len(y) / (len(y) + 1))  # slower or faster in all

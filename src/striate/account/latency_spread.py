@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from striate.account.latency_amounts import Amounts
-from striate.account.latency_model import Prices, Seen, class_of, fit_families
+from striate.account.latency_model import Prices, Seen, class_of, fitted, groups
 from striate.account.latency_reuse import Floats
 
 INSIDE = 0.9  # of networks
@@ -81,12 +81,11 @@ def _scaled(off: Floats, apart: Floats) -> tuple[float, float]:
 def left_out(seen: Sequence[Seen], prices: Prices) -> Floats:
     """ns of each call as predicted without its design; `prices` give what families are tied to."""
     guessed = np.zeros(len(seen))
-    for design in sorted({s.design for s in seen}):
-        others = fit_families([s for s in seen if s.design != design], prices.classes)
-        without = Prices(others, prices.classes)
-        for i, s in enumerate(seen):
-            if s.design == design:
-                guessed[i] = without.ns(s.amounts)
+    for g in groups(seen).values():
+        for design in np.unique(g.designs):
+            others = g.designs != design
+            without = fitted(g.x[others], g.y[others], prices.classes[g.kind])
+            guessed[g.where[~others]] = g.x[~others] @ without
     return guessed
 
 
