@@ -12,6 +12,7 @@
 // one thread of an AMD EPYC Zen 3, a in L2). Narrower or taller tiles: 4x8 would halve the sums and leave the pipes
 // waiting, 8x16 spills.
 #pragma once
+#include "lanes.h"
 #include "sizes.h"
 
 // The register tile, and its width in vectors.
@@ -191,10 +192,8 @@ static void multiply_panel(Tile t, int64_t rows, NextRows& next) {
 // The activation, if it is not ReLU, of rows that have just been written and are still in L1.
 static void activate_rows(float* c, const int64_t* rows, int64_t count, int64_t cols, int64_t activation) {
   for (int64_t i = 0; i < count; i++)
-    for (int64_t j = 0; j < cols; j += WIDTH) {
-      const int64_t n = least(cols - j, WIDTH);
+    over_columns(cols, [&](int64_t j, auto m) {
       float* p = c + rows[i] + j;
-      const vf v = load_part(p, n);
-      store_part(p, activated(v, activation), n);
-    }
+      m.put(p, activated(m.get(p), activation));
+    });
 }
