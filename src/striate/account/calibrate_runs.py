@@ -30,7 +30,7 @@ class Runner:
 
     def __init__(self, net: Module, image: Shape, batch: int, training: bool) -> None:
         self.net = net
-        self.program = net.programs.get(request_of(image, training=training), batch)
+        self.program = net.programs.get(request_of(net, image, training=training), batch)
         x = np.random.default_rng(0).standard_normal((batch, *image), np.float32)
         self.feeds: dict[str, Any] = {"x": x, "targets": np.zeros(batch, np.int64), "lr": np.float32(0),
                                       "seed": np.int64(0), "step": np.int64(1)}

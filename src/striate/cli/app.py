@@ -12,6 +12,7 @@ import typer
 import striate
 from striate.cli.audit import audit
 from striate.cli.calibrate import calibrate
+from striate.cli.chart import chart
 from striate.cli.data import data
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: [bold]striate train[/bold]  (it fetches or draws its own images, and says what to type next)",
 )
-VERBS = (train, evaluate, predict, models, summary, audit, explain, calibrate, latency, doctor)
+VERBS = (train, evaluate, predict, models, summary, audit, chart, explain, calibrate, latency, doctor)
 BARE = (train, models, calibrate, doctor)  # do something without an argument; the others show their help
 for verb in VERBS:
     app.command("eval" if verb is evaluate else verb.__name__, no_args_is_help=verb not in BARE)(verb)

@@ -1,6 +1,6 @@
 """What a finished run leaves to look at: the learning curve and the confusion matrix, as tables and as pictures.
 
-The tables are always written. The pictures need matplotlib (the extra `plot`), which is imported here only.
+The tables are always written. The pictures need matplotlib (the extra `plot`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.atomic import replacing, write_bytes
-from striate.errors import MissingExtra, missing_extra
+from striate.atomic import write_bytes
+from striate.errors import MissingExtra
+from striate.picture import figure, save_figure
 from striate.train.events import Note, Saved
 
 Counts = npt.NDArray[np.int64]
 COLUMNS = ("kind", "epoch", "step", "loss", "accuracy", "test_loss", "test_accuracy", "lr", "images_per_second")
 TRAIN_COLOUR, TEST_COLOUR = "#9c5b17", "#1f5fa8"
-DPI = 150
 NAMED_CLASSES = 40  # beyond it a label per row would not be legible
 
 
@@ -51,11 +51,11 @@ def _table(path: Path, rows: Sequence[Sequence[Any]]) -> Path:
 
 def draw_learning_curve(path: Path, log: list[dict[str, Any]]) -> Path:
     """Loss and accuracy over the epochs: training as it went, training and test at the end of each epoch."""
-    figure = _figure((10, 4))
+    drawn = figure("train", (10, 4))
     epochs = [line for line in log if line["kind"] == "epoch"]
     steps = [line for line in log if line["kind"] == "step"]
     per_epoch = epochs[0]["step"] if epochs else 1
-    left, right = figure.subplots(1, 2)
+    left, right = drawn.subplots(1, 2)
     for axes, field, factor, label in ((left, "loss", 1, "loss"), (right, "accuracy", 100, "accuracy (%)")):
         axes.plot([s["step"] / per_epoch for s in steps], [s[field] * factor for s in steps], color=TRAIN_COLOUR,
                   alpha=0.3, linewidth=1, label="training, as it went")
@@ -68,7 +68,7 @@ def draw_learning_curve(path: Path, log: list[dict[str, Any]]) -> Path:
                           label=f"{name}, last {points[-1][1]:.4g}")
         axes.set_ylim(*_limits([s[field] * factor for s in steps], epochs, field, factor))
         _label(axes, label)
-    return _save(figure, path)
+    return save_figure(drawn, path)
 
 
 def _label(axes: Any, label: str) -> None:
@@ -95,12 +95,12 @@ def draw_confusion(path: Path, counts: Counts, classes: Sequence[str]) -> Path:
     """Counts of (true class, predicted class), coloured by their share of the row."""
     K = len(classes)
     side = max(5.5, 0.62 * K + 1.0) if K <= NAMED_CLASSES else 10.0
-    figure = _figure((side + 1.2, side))
-    axes = figure.subplots()
+    drawn = figure("train", (side + 1.2, side))
+    axes = drawn.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # the square root of a share, so that a mistake of 1 % can be seen beside a diagonal of 99 %
     image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1, aspect="equal")
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.1, 0.3, 0.5, 0.7, 1],
+    bar = drawn.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 0.1, 0.3, 0.5, 0.7, 1],
                           format=lambda root, _: f"{100 * root * root:.0f} %")
     bar.set_label("share of the true class")
     if K <= NAMED_CLASSES:
@@ -109,7 +109,7 @@ def draw_confusion(path: Path, counts: Counts, classes: Sequence[str]) -> Path:
     axes.set_ylabel("true class")
     right, images = int(np.trace(counts)), int(counts.sum())
     axes.set_title(f"{right:,} of {images:,} test images right ({100 * right / max(images, 1):.2f} %)")
-    return _save(figure, path)
+    return save_figure(drawn, path)
 
 
 def _name_cells(axes: Any, counts: Counts, shares: npt.NDArray[np.float64], classes: Sequence[str]) -> None:
@@ -120,18 +120,3 @@ def _name_cells(axes: Any, counts: Counts, shares: npt.NDArray[np.float64], clas
         dark = shares[row, column] > 0.3
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=9,
                   color="white" if dark else "#222222")
-
-
-def _figure(inches: tuple[float, float]) -> Any:
-    """A figure of its own, without pyplot: no window, no state shared with the user's plots."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise missing_extra("train: drawing the pictures", "matplotlib", "plot") from error
-    return Figure(figsize=inches, dpi=DPI, layout="constrained")
-
-
-def _save(figure: Any, path: Path) -> Path:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
-    return path

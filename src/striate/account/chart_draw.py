@@ -1,0 +1,101 @@
+"""The charts as pictures. A circle's area is the number of parameters, its colour the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from striate.account.chart import Layer, Point
+from striate.picture import figure
+
+AREA = 9.0  # square points for a million parameters
+LEGEND = (5, 50, 150)  # millions of parameters
+MANY = 40  # layers: more are numbered, not named
+COLOURS = ("#1f5fa8", "#9c5b17", "#3c7d3c", "#a83232", "#6b4fa0", "#7a7a22", "#2a8c8c", "#b0447e", "#555555", "#c98a1b",
+           "#4477cc", "#886644")
+GREY = "#444444"
+
+
+def draw_accuracy(points: Sequence[Point]) -> Any:
+    """Accuracy against operations, or against ms where the points have them."""
+    drawn = figure("chart", (10, 6.5))
+    axes = drawn.subplots()
+    timed = all(p.ms is not None for p in points)
+    xs = [float(p.ms or 0) if timed else p.macs / 1e9 for p in points]
+    colours = _colours(points)
+    for point, x in sorted(zip(points, xs, strict=True), key=lambda pair: -pair[0].parameters):
+        axes.scatter(x, point.top1, s=AREA * point.parameters / 1e6, color=colours[point.paper], alpha=0.45, linewidth=0)
+        axes.scatter(x, point.top1, s=6, color=colours[point.paper])
+    axes.set_xscale("log")
+    _name_points(axes, points, xs)
+    axes.set_xlabel("ms of one image on this machine" if timed else "GMACs of one image (FLOPs are twice as many)")
+    axes.set_ylabel("top-1 accuracy on ImageNet, one crop (%)")
+    _legend(axes)
+    _plain(axes)
+    return drawn
+
+
+def _name_points(axes: Any, points: Sequence[Point], xs: Sequence[float]) -> None:
+    """Each name beside its point, at the first of a few places that no other name has taken."""
+    taken: list[tuple[float, float]] = []
+    for point, x in sorted(zip(points, xs, strict=True), key=lambda pair: -pair[0].top1):
+        at_x, at_y = axes.transData.transform((x, point.top1))
+        for dx, dy in ((6, -3), (6, 7), (6, -13), (6, 17), (6, -23), (6, 27)):
+            if all(abs(at_x - left) > 190 or abs(at_y + 2 * dy - low) > 19 for left, low in taken):
+                break
+        taken.append((at_x, at_y + 2 * dy))
+        axes.annotate(point.name, (x, point.top1), xytext=(dx, dy), textcoords="offset points", fontsize=8, color=GREY)
+
+
+def _legend(axes: Any) -> None:
+    for millions in LEGEND:
+        axes.scatter([], [], s=AREA * millions, color="#888888", alpha=0.45, linewidth=0, label=f"{millions} M")
+    axes.legend(title="parameters", labelspacing=1.8, borderpad=1.2, frameon=False, loc="lower right")
+
+
+def draw_density(points: Sequence[Point]) -> Any:
+    """Percent of accuracy per million parameters, the densest first."""
+    ranked = sorted(points, key=lambda p: p.density)
+    drawn = figure("chart", (8, 1 + 0.24 * len(ranked)))
+    axes = drawn.subplots()
+    colours = _colours(points)
+    axes.barh([p.name for p in ranked], [p.density for p in ranked], color=[colours[p.paper] for p in ranked])
+    for i, point in enumerate(ranked):
+        axes.text(point.density, i, f" {point.density:.3g}", va="center", fontsize=8, color=GREY)
+    axes.set_xlabel("top-1 accuracy per million parameters (%)")
+    axes.tick_params(axis="y", labelsize=8)
+    axes.margins(y=0.01)
+    _plain(axes)
+    return drawn
+
+
+def draw_profile(name: str, layers: Sequence[Layer]) -> Any:
+    """Parameters and activations by layer, each with its share."""
+    drawn = figure("chart", (max(7, 2 + 0.22 * min(len(layers), 120)), 6))
+    named = len(layers) <= MANY
+    places = range(len(layers))
+    panels = drawn.subplots(2, 1, sharex=True)
+    for axes, field, label, colour in ((panels[0], "activation_bytes", "activations (MiB)", COLOURS[0]),
+                                       (panels[1], "parameter_bytes", "parameters (MiB)", COLOURS[1])):
+        values = [getattr(layer, field) / 2**20 for layer in layers]
+        axes.bar(places, values, color=colour)
+        axes.set_ylabel(label)
+        axes.margins(x=0.01)
+        _plain(axes)
+    panels[0].set_title(f"{name}, one image: memory and parameters by layer", fontsize=10)
+    if named:
+        panels[1].set_xticks(places, [layer.layer for layer in layers], rotation=90, fontsize=8)
+    else:
+        panels[1].set_xlabel("layer, from the image on")
+    return drawn
+
+
+def _colours(points: Sequence[Point]) -> dict[str, str]:
+    papers = dict.fromkeys(p.paper for p in points)
+    return {paper: COLOURS[i % len(COLOURS)] for i, paper in enumerate(papers)}
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.5)
+    axes.set_axisbelow(True)
