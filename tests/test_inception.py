@@ -81,8 +81,9 @@ def test_heads_weigh_less(loss, weight, heads):
     targets = np.array([0, 2, 1, 1, 0])
     each = [-np.log((np.exp(y.astype(float)) / np.exp(y.astype(float)).sum(1, keepdims=True))[range(5), targets]).mean()
             for y in outputs]
-    np.testing.assert_allclose(loss(outputs, targets), each[0] + weight * sum(each[1:]), rtol=1e-6)
-    np.testing.assert_allclose(loss(outputs[0], targets), each[0], rtol=1e-6)
+    allowed = 16 * np.finfo(np.float32).eps * (1 + 2 * np.abs(outputs).max())  # of one cross-entropy
+    assert abs(loss(outputs, targets) - each[0] - weight * sum(each[1:])) <= (1 + heads) * allowed
+    assert abs(loss(outputs[0], targets) - each[0]) <= allowed
 
 
 @pytest.mark.parametrize("name", ["googlenet", pytest.param("googlenet_torchvision", marks=pytest.mark.slow)])
@@ -91,8 +92,8 @@ def test_training_lowers_the_weighted_loss(drawn, name):
     step = TrainingStep(net.programs, net.loss, SGD(0.01, momentum=0.9))
     rng = np.random.default_rng(0)
     targets = np.arange(4) % 2
-    x = (rng.standard_normal((4, 1, 64, 64)) + 2 * targets[:, None, None, None]).astype(np.float32)
-    losses = [step(x, targets, lr=0.01, step=i)["loss"] for i in range(1, 13)]
+    x = (rng.standard_normal((4, 1, 48, 48)) + 2 * targets[:, None, None, None]).astype(np.float32)
+    losses = [step(x, targets, lr=0.01, step=i)["loss"] for i in range(1, 11)]
     assert min(losses[-3:]) < 0.5 * losses[0]
 
 
@@ -116,14 +117,6 @@ def test_fit_takes_the_loss_of_the_network():
     images, labels = np.random.default_rng(0).integers(0, 256, (8, 1, 2, 2), np.uint8), np.arange(8) % 2
     result = st.fit(net, (images, labels), (images, labels), epochs=1, batch_size=4, progress=False)
     assert result.test_accuracy is not None and np.abs(net.aux.weight.array - before).max() > 0
-
-
-@pytest.mark.slow
-def test_the_head_of_inception_v3_gets_gradients(drawn):
-    net = st.create("inception_v3", classes=2, in_channels=1)
-    x = np.random.default_rng(0).standard_normal((2, 1, 299, 299)).astype(np.float32)
-    loss, grads = st.value_and_grad(net, net.loss)(x, np.arange(2))
-    assert np.isfinite(loss) and all(np.abs(grads[path]).max() > 0 for path in ("AuxLogits.fc.weight", "fc.weight"))
 
 
 def test_blocks_by_themselves():

@@ -8,12 +8,19 @@ from typing import Any
 from striate.account.chart import Layer, Point
 from striate.picture import figure
 
-AREA = 9.0  # square points for a million parameters
+AREA = 5.0  # square points for a million parameters
 LEGEND = (5, 50, 150)  # millions of parameters
 MANY = 40  # layers: more are numbered, not named
 COLOURS = ("#1f5fa8", "#9c5b17", "#3c7d3c", "#a83232", "#6b4fa0", "#7a7a22", "#2a8c8c", "#b0447e", "#555555", "#c98a1b",
            "#4477cc", "#886644")
 GREY = "#444444"
+# Where a name may stand beside its point: points to the right and up, and which end of it stands there.
+SIDES = {"left": 0.0, "center": 0.5, "right": 1.0}
+PLACES = ((6, -3, "left"), (-6, -3, "right"), (0, 6, "center"), (0, -13, "center"), (8, 8, "left"), (-8, 8, "right"),
+          (8, -14, "left"), (-8, -14, "right"), (0, 16, "center"), (0, -23, "center"), (8, 18, "left"),
+          (-8, -24, "right"))
+LETTER, LINE = 4.7, 8.0  # points, of a name of size 8
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def draw_accuracy(points: Sequence[Point]) -> Any:
@@ -24,27 +31,44 @@ def draw_accuracy(points: Sequence[Point]) -> Any:
     xs = [float(p.ms or 0) if timed else p.macs / 1e9 for p in points]
     colours = _colours(points)
     for point, x in sorted(zip(points, xs, strict=True), key=lambda pair: -pair[0].parameters):
-        axes.scatter(x, point.top1, s=AREA * point.parameters / 1e6, color=colours[point.paper], alpha=0.45, linewidth=0)
-        axes.scatter(x, point.top1, s=6, color=colours[point.paper])
+        colour = colours[point.paper]
+        axes.scatter(x, point.top1, s=AREA * point.parameters / 1e6, color=colour, alpha=0.4, linewidth=0)
+        axes.scatter(x, point.top1, s=6, color=colour)
     axes.set_xscale("log")
-    _name_points(axes, points, xs)
+    axes.margins(x=0.09, y=0.06)
+    left, right = axes.get_xlim()
+    ticks = [tick for tick in TICKS if left <= tick <= right]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("ms of one image on this machine" if timed else "GMACs of one image (FLOPs are twice as many)")
     axes.set_ylabel("top-1 accuracy on ImageNet, one crop (%)")
     _legend(axes)
     _plain(axes)
+    _name_points(drawn, axes, points, xs)
     return drawn
 
 
-def _name_points(axes: Any, points: Sequence[Point], xs: Sequence[float]) -> None:
-    """Each name beside its point, at the first of a few places that no other name has taken."""
-    taken: list[tuple[float, float]] = []
-    for point, x in sorted(zip(points, xs, strict=True), key=lambda pair: -pair[0].top1):
-        at_x, at_y = axes.transData.transform((x, point.top1))
-        for dx, dy in ((6, -3), (6, 7), (6, -13), (6, 17), (6, -23), (6, 27)):
-            if all(abs(at_x - left) > 190 or abs(at_y + 2 * dy - low) > 19 for left, low in taken):
-                break
-        taken.append((at_x, at_y + 2 * dy))
-        axes.annotate(point.name, (x, point.top1), xytext=(dx, dy), textcoords="offset points", fontsize=8, color=GREY)
+Box = tuple[float, float, float, float]  # left, bottom, right, top in points
+
+
+def _name_points(drawn: Any, axes: Any, points: Sequence[Point], xs: Sequence[float]) -> None:
+    """Each name beside its point, at the first of a few places where it covers no other name and no point."""
+    drawn.draw_without_rendering()  # the axes have their place and limits only then
+    at = [tuple(axes.transData.transform((x, p.top1)) * 72 / drawn.dpi) for p, x in zip(points, xs, strict=True)]
+    taken: list[Box] = [(x - 3, y - 3, x + 3, y + 3) for x, y in at]
+    for point, x, (px, py) in sorted(zip(points, xs, at, strict=True), key=lambda found: -found[0].top1):
+        width = LETTER * len(point.name)
+        boxes = {(dx, dy, side): (px + dx - width * SIDES[side], py + dy, px + dx + width * (1 - SIDES[side]),
+                                  py + dy + LINE) for dx, dy, side in PLACES}
+        place, box = next(((place, box) for place, box in boxes.items() if not any(_meet(box, b) for b in taken)),
+                          next(iter(boxes.items())))
+        taken.append(box)
+        axes.annotate(point.name, (x, point.top1), xytext=place[:2], textcoords="offset points", ha=place[2],
+                      fontsize=8, color=GREY)
+
+
+def _meet(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _legend(axes: Any) -> None:

@@ -28,7 +28,7 @@ def chart(
     what: Annotated[str, typer.Argument(
         metavar="|".join(CHARTS), help="Accuracy against cost, accuracy per parameter, or a network layer by layer.")],
     nets: Annotated[list[str] | None, typer.Argument(
-        metavar="NET...", help="Networks. Default: all with a published accuracy on ImageNet; profile needs one.")] = None,
+        metavar="NET...", help="Default: all with a published accuracy on ImageNet. Of profile: one.")] = None,
     against: Annotated[str, typer.Option(
         metavar="|".join(AGAINST), help="What accuracy is drawn against; ms are those of one image here.")] = "macs",
     out: Annotated[Path | None, typer.Option(

@@ -3,7 +3,7 @@
 Ref: Szegedy et al. 2014, Going deeper with convolutions, arXiv 1409.4842, table 1 and section 5. Differs: weights start
 from He et al. 2015; the normalisation, of which the paper says nothing, is AlexNet's; the average in front of the
 classes takes the whole map, and that in front of a head gives 4x4 whatever the map (5x5 windows of stride 3 for the
-paper's 14x14), so images may have any size. 6,998,552 parameters without the heads, 13,378,280 with them.
+paper's 14x14), so images may have other sizes. 6,998,552 parameters without the heads, 13,378,280 with them.
 googlenet_torchvision differs further as its checkpoint does: batch norm for the biases and the normalisation, 3x3 for
 the 5x5 kernels, a 2x2 pooling in front of 5a, dropout of 0.2. 6,624,904 parameters without the heads, 13,004,888 with.
 """
