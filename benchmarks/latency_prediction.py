@@ -76,12 +76,10 @@ def compared(name: str, batch: int, training: bool, probe: Runner, found: Calibr
 
 def measured(runner: Runner, probe: Runner, calm_ns: float, patience: float) -> tuple[list[int], float]:
     """ns of the calm rounds, or of all if there were not enough within `patience` seconds; how slow the probe was."""
-    runner.run()
-    runner.run()
     rounds = list[tuple[int, float]]()
     start, before = time.perf_counter(), probe.settled_ns()
     while not _enough(rounds, time.perf_counter() - start, patience):
-        ns, last = runner.ns(), before
+        ns, last = runner.settled_ns(), before
         before = probe.settled_ns()
         rounds.append((ns, max(before, last) / calm_ns))
     calm = [each for each in rounds if each[1] <= DISTURBED]

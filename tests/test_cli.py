@@ -325,7 +325,8 @@ def test_doctor_explains(monkeypatch):
 def test_version_and_help(capsys):
     status, out, _ = ask(capsys, "--version")
     assert status == 0 and out.startswith("striate 0.")
-    for verb in ("train", "eval", "predict", "models", "summary", "explain", "data", "doctor"):
+    for verb in ("train", "eval", "predict", "models", "summary", "audit", "chart", "explain", "calibrate", "latency",
+                 "data", "doctor"):
         status, out, _ = ask(capsys, verb, "--help")
         assert status == 0 and "Usage: striate" in out and ("Example: striate" in out or verb == "data")
 

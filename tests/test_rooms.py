@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "striate"
 ORDER = [
-    "errors", "atomic", "picture", "cache", "kernels", "graph", "ops", "engine", "nn", "models", "data", "train", "account",
-    "probe", "prune", "search", "interop", "lens", "web", "cli",
+    "errors", "atomic", "picture", "cache", "kernels", "graph", "ops", "engine", "nn", "models", "data", "train",
+    "account", "probe", "prune", "search", "interop", "lens", "web", "cli",
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
 

@@ -23,11 +23,12 @@ from striate.account.latency_store import Calibration
 from striate.errors import ConfigError
 from striate.kernels import _native, native
 
-BUDGET = 20.0  # s for all samples; fitting comes behind them
+BUDGET = 15.0  # s for all samples; fitting comes behind them
 LEAST, MOST = 3, 25  # rounds of a sample; between them its part of the budget decides
 STEP = 31  # samples of one design are not measured one behind the other, but all over the time
 CALM = 0.1  # quantile of the probe's times that counts as a calm machine
 DISTURBED = 1.15  # times that: a round around which the probe took longer is left out
+LOW = 0.3  # quantile of a call's times: of three rounds one may have met another program that the probe did not
 LEAST_NS = 20.0  # the clock's step
 PEAK_SECONDS = 0.1
 
@@ -111,11 +112,11 @@ def calm_ns(findings: Sequence[Finding]) -> float:
 
 
 def calm_rounds(ns: Floats, slowness: Floats) -> Floats:
-    """The median of each call over the calm rounds; at least over the calmer half, then divided by how slow it was."""
+    """What each call takes in calm rounds; at least in the calmer half, then divided by how slow the probe was."""
     keep = slowness <= max(DISTURBED, float(np.median(slowness)))
     slowed = np.maximum(slowness[keep], 1.0) if slowness[keep].max() > DISTURBED else np.ones(keep.sum())
-    median: Floats = np.median(ns[keep] / slowed[:, None], axis=0)
-    return median
+    found: Floats = np.quantile(ns[keep] / slowed[:, None], LOW, axis=0)
+    return found
 
 
 def noise_of(times: Sequence[Times]) -> float:

@@ -1,7 +1,7 @@
 """The figures behind the field's charts: accuracy against cost, accuracy per parameter, and a network's profile.
 
-Ref: Canziani, Paszke and Culurciello 2016, arXiv 1605.07678, figures 1, 2 and 10. Accuracy is the published top-1 of
-one centre crop of ImageNet's validation images (the registry says by whom); all else is counted here.
+Ref: Canziani, Paszke and Culurciello 2016, arXiv 1605.07678, figures 1, 2 and 10. Accuracy is the published top-1
+on ImageNet's validation images (the registry says by whom, and on how many crops); all else is counted here.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def draw_accuracy(points: Sequence[Point]) -> Any:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("ms of one image on this machine" if timed else "GMACs of one image (FLOPs are twice as many)")
-    axes.set_ylabel("top-1 accuracy on ImageNet, one crop (%)")
+    axes.set_ylabel("top-1 accuracy on ImageNet, as published (%)")
     _legend(axes)
     _plain(axes)
     _name_points(drawn, axes, points, xs)
