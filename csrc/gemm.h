@@ -79,22 +79,17 @@ static inline void finish_tile(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
       for (int j = 0; j < VECTORS; j++)
         sum[i][j] += load_part(t.r + t.r_rows[i] + j * WIDTH, clamp(t.cols - j * WIDTH, 0, WIDTH));
   if (t.cols < VECTORS * WIDTH) return finish_part<ROWS, VECTORS>(t, sum);
-  if (t.add)
+  const vf top = set1(t.top);
 #pragma GCC unroll 24
-    for (int i = 0; i < ROWS; i++)
+  for (int i = 0; i < ROWS; i++) {
+    float* c = t.c + t.rows[i];
 #pragma GCC unroll 4
-      for (int j = 0; j < VECTORS; j++) sum[i][j] += load(t.c + t.rows[i] + j * WIDTH);
-  if (t.relu) {
-    const vf top = set1(t.top);
-#pragma GCC unroll 24
-    for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
-      for (int j = 0; j < VECTORS; j++) sum[i][j] = ramp(sum[i][j], top);
+    for (int j = 0; j < VECTORS; j++) {
+      vf v = sum[i][j];
+      if (t.add) v += load(c + j * WIDTH);
+      store(c + j * WIDTH, t.relu ? ramp(v, top) : v);
+    }
   }
-#pragma GCC unroll 24
-  for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) store(t.c + t.rows[i] + j * WIDTH, sum[i][j]);
 }
 
 // One step: the outer product of ROWS floats of a and VECTORS vectors of b. Three rows share a pointer: x86 addresses
