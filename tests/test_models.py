@@ -124,15 +124,12 @@ def test_layers_as_published(name):
 
 
 def test_connections_of_lenet5_as_published():
-    # LeCun et al. 1998, section II.B: a unit's inputs and its bias are a connection each, a coefficient is none
+    account = st.account(build("lenet5_1998"), (1, 32, 32), convention="connections")
     found = Counter()
-    for node in build("lenet5_1998").graph((1, 32, 32)).nodes:
-        units = int(np.prod(node.outputs[0].shape[1:]))
-        has_bias = node.op.name in ("conv2d", "linear") or (node.op.name == "add" and node.path[0] == "s")
-        inputs = 4 if node.op.name == "lp_pool2d" else 0
-        found[node.path.split(".")[0]] += node.cost().macs + units * (has_bias + inputs)
+    for row in account.rows:
+        found[row.layer.split(".")[0]] += row.counted
     wanted = dict(c1=122_304, s2=5_880, c3=151_600, s4=2_000, c5=48_120, f6=10_164, output=840)
-    assert +found == wanted and sum(wanted.values()) == 340_908
+    assert +found == wanted and account.total.counted == 340_908  # section II.B
 
 
 # ---- each runs and trains, on the smallest image that fits and a linear layer of 16 units
