@@ -110,9 +110,9 @@ def _last_that_fits(needs: Callable[[int], int], budget: int, least: int) -> int
     fits, fails = least, LIMIT + 1
     while fails - fits > 1:
         outer = fails if fails in known else max((n for n in known if n != fits), default=0)
-        middle = (fits + min(fails, 8 * fits)) // 2
         slope = (known[outer] - known[fits]) / (outer - fits) if outer else 0.0
-        guess = middle if slope <= 0 or (fails in known and len(known) % 3 == 0) else fits + int((budget - known[fits]) / slope)
+        halved = slope <= 0 or (outer == fails and len(known) % 3 == 0)
+        guess = (fits + min(fails, 8 * fits)) // 2 if halved else fits + int((budget - known[fits]) / slope)
         at = min(max(guess, fits + 1), fails - 1)
         known[at] = needs(at)
         fits, fails = (at, fails) if known[at] <= budget else (fits, at)
