@@ -37,7 +37,7 @@ from striate.kernels.target import Target
 
 NETWORKS = {"vgg16": 1000, "resnet50": 1000, "resnet20": 10, "alexnet": 1000, "lenet5": 10, "googlenet": 0}
 SMALL = {"resnet20", "lenet5"}  # their filters stay in cache
-BATCHES = {"inference": (1, 4, 8, 128), "training": (8, 128)}
+BATCHES = {"inference": (1, 4, 8, 16, 128, 256), "training": (8, 16, 128)}
 MOST_MACS = 12e9  # of a layer: what takes longer than this takes as long an image as at a smaller batch
 # GoogLeNet's convolutions with a choice (Szegedy et al. 2014, arXiv 1409.4842, table 1): C, O, map, kernel
 GOOGLENET = [

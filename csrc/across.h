@@ -92,7 +92,8 @@ static void across_chunk(const Job& job, const AcrossCut& cut, int64_t chunk) {
   int64_t rows[NARROW_MR], r_rows[NARROW_MR];
   for (int64_t i = 0; i < count; i++) rows[i] = i * image * job.ld, r_rows[i] = i * image * job.r_ld;
   Tile t{};
-  t.lda = m.H * m.W * m.ld, t.ldb = NR, t.rows = rows, t.r_rows = r_rows, t.relu = job.activation == RELU;
+  t.lda = m.H * m.W * m.ld, t.ldb = NR, t.rows = rows, t.r_rows = r_rows, t.relu = is_ramp(job.activation);
+  t.top = top_of(job.activation);
   for (int64_t column = 0; column < job.columns; column += NR) {
     const float *b = job.wp + column / NR * job.panel, *bias = job.bias ? job.bias + column : nullptr;
     float* y = job.y + n * image * job.ld + column;
@@ -103,7 +104,7 @@ static void across_chunk(const Job& job, const AcrossCut& cut, int64_t chunk) {
       for (int64_t ow = 0; ow < m.OW; ow++, pixel += job.gw) {
         t.c = y + pixel * job.ld, t.r = job.r ? job.r + (n * image + pixel) * job.r_ld + column : nullptr;
         across_pixel(m, line, ow, bias, count, t);
-        if (job.activation > RELU) activate_rows(t.c, t.rows, count, t.cols, job.activation);
+        if (is_curve(job.activation)) activate_rows(t.c, t.rows, count, t.cols, job.activation);
       }
     }
     if (job.moments) across_moments(job, chunk, y, count, begin, end - begin, column, t.cols);

@@ -21,18 +21,19 @@ struct Trials : TeamWork {
 
   void run(Team& team) override {
     const double end = now() + seconds;
-    while (more && !team_decided(team)) {
-      team_barrier(team);
+    while (more) {
+      team_meet(team);
       const double start = now();
       trial(team);
-      team_barrier(team);
+      team_meet(team);
       if (team.thread == 0) {
         const double stop = now();
         best = best ? std::min(best, stop - start) : stop - start;
-        more = stop < end;
-        if (more && team.pool->interrupted && team.pool->interrupted()) team_request(team, STOP_INTERRUPTED);
+        const bool unwanted = team.pool->interrupted && team.pool->interrupted();
+        if (unwanted) team_request(team, STOP_INTERRUPTED);
+        more = stop < end && !unwanted;
       }
-      team_barrier(team);
+      team_meet(team);
     }
   }
 };

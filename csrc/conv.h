@@ -116,7 +116,7 @@ static inline NextRows next_rows(const Job& job, const Cut& cut, const Block& bl
 // What is done to a panel that has just been completed.
 static inline void finish_panel(const Job& job, const Block& k, int64_t column, int64_t cols) {
   float* c = job.y + column;
-  if (job.activation > RELU) activate_rows(c, k.rows, k.count, cols, job.activation);
+  if (is_curve(job.activation)) activate_rows(c, k.rows, k.count, cols, job.activation);
   if (job.moments)
     job.moments.add(k.chunk, k.before, c + k.first * job.ld, job.ld, k.count, job.channel + column, cols);
 }
@@ -131,7 +131,7 @@ static void conv_block(const Job& job, const Cut& cut, const Block& block, int64
     Tile t{};
     t.a = direct ? job.in.x + block.first * job.in.ld + k0 : block.packed, t.lda = direct ? job.in.ld : cut.lda;
     t.ldb = NR, t.runs = 1, t.depth = k1 - k0, t.rows = block.rows, t.r_rows = block.r_rows;
-    t.add = k0 > 0, t.relu = last && job.activation == RELU;
+    t.add = k0 > 0, t.relu = last && is_ramp(job.activation), t.top = top_of(job.activation);
     NextRows next = next_rows(job, cut, block, k1, panel1 - panel0);
     for (int64_t p = panel0; p < panel1; p++) {
       const int64_t column = p * NR;

@@ -96,10 +96,12 @@ static void dw_in_place(const Map& m, const Tensor& dy, float* dw, char* scratch
   float* band = sums + band_sums(cut, O);
   int64_t* rows = reinterpret_cast<int64_t*>(band + band_floats(cut, m.C, NR));
   int32_t* steps = reinterpret_cast<int32_t*>(rows + O);
-  for (int64_t o = 0; o < O; o++) rows[o] = o * cut.ldq;
-  for (int64_t p = 0; p < cut.lines * m.OW; p++)
-    steps[p] = int32_t((p / m.OW * m.sh * cut.wide + p % m.OW * m.sw) * m.C);
-  for_chunks(team, cut.splits, [&](int64_t split) {
+  const auto fill = [&] {
+    for (int64_t o = 0; o < O; o++) rows[o] = o * cut.ldq;
+    for (int64_t p = 0; p < cut.lines * m.OW; p++)
+      steps[p] = int32_t((p / m.OW * m.sh * cut.wide + p % m.OW * m.sw) * m.C);
+  };
+  for_chunks(team, cut.splits, fill, [&](int64_t split) {
     zero_run(sums, O * cut.ldq);
     const int64_t bands = m.N * cut.bands;
     for (int64_t i = bands * split / cut.splits; i < bands * (split + 1) / cut.splits; i++) {

@@ -196,9 +196,10 @@ static void pack_filters(const Args& a, Team& team) {
   const int64_t G = a.i[0], taps = f.taps(), depth = taps * (for_dx ? f.O : f.C), along = for_dx ? f.O : f.C;
   const int64_t pieces = clamp(depth * NR / PACK_CHUNK, 1, along), piece = ceil_div(along, pieces);
   int64_t* place = reinterpret_cast<int64_t*>(a.scratch) + team.thread * taps;
-  if (for_dx)
-    for (int64_t t = 0; t < taps; t++) place[t] = f.dx_place(t);
-  for_chunks(team, G * f.panels * pieces, [&](int64_t chunk) {
+  const auto fill = [&] {
+    for (int64_t t = 0; t < (for_dx ? taps : 0); t++) place[t] = f.dx_place(t);
+  };
+  for_chunks(team, G * f.panels * pieces, fill, [&](int64_t chunk) {
     const int64_t panel = chunk / pieces, begin = chunk % pieces * piece, end = least(begin + piece, along);
     const int64_t group = panel / f.panels, column = panel % f.panels * NR;
     const float* w = f.w + group * f.O * f.C * taps;

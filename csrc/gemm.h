@@ -12,6 +12,7 @@
 // one thread of an AMD EPYC Zen 3, a in L2). Narrower or taller tiles: 4x8 would halve the sums and leave the pipes
 // waiting, 8x16 spills.
 #pragma once
+#include "lanes.h"
 #include "sizes.h"
 
 // The register tile, and its width in vectors.
@@ -41,14 +42,15 @@ struct Tile {
   const float* bias;    // one per column, or nullptr
   const float* r;       // added like the bias, row i of it at r + r_rows[i]; or nullptr
   const int64_t* r_rows;
-  bool add, relu;  // add to what c holds; relu last
-  int64_t gap;     // DEPTH_MAJOR: from one vector of b to the next
+  bool add, relu;                  // add to what c holds; relu last
+  int64_t gap;                     // DEPTH_MAJOR: from one vector of b to the next
+  float top = __builtin_nanf("");  // what relu stops at
 };
 
 // A tile whose last columns do not exist.
 template <int ROWS, int VECTORS>
 static inline void finish_part(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
-  const vf zero = {};
+  const vf top = set1(t.top);
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++) {
     float* c = t.c + t.rows[i];
@@ -56,7 +58,7 @@ static inline void finish_part(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
     for (int j = 0; j < VECTORS; j++) {
       const int64_t n = clamp(t.cols - j * WIDTH, 0, WIDTH);
       const vf v = t.add ? sum[i][j] + load_part(c + j * WIDTH, n) : sum[i][j];
-      store_part(c + j * WIDTH, t.relu ? max(zero, v) : v, n);
+      store_part(c + j * WIDTH, t.relu ? ramp(v, top) : v, n);
     }
   }
 }
@@ -77,17 +79,22 @@ static inline void finish_tile(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
       for (int j = 0; j < VECTORS; j++)
         sum[i][j] += load_part(t.r + t.r_rows[i] + j * WIDTH, clamp(t.cols - j * WIDTH, 0, WIDTH));
   if (t.cols < VECTORS * WIDTH) return finish_part<ROWS, VECTORS>(t, sum);
-  const vf zero = {};
+  if (t.add)
 #pragma GCC unroll 24
-  for (int i = 0; i < ROWS; i++) {
-    float* c = t.c + t.rows[i];
+    for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) {
-      vf v = sum[i][j];
-      if (t.add) v += load(c + j * WIDTH);
-      store(c + j * WIDTH, t.relu ? max(zero, v) : v);
-    }
+      for (int j = 0; j < VECTORS; j++) sum[i][j] += load(t.c + t.rows[i] + j * WIDTH);
+  if (t.relu) {
+    const vf top = set1(t.top);
+#pragma GCC unroll 24
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+      for (int j = 0; j < VECTORS; j++) sum[i][j] = ramp(sum[i][j], top);
   }
+#pragma GCC unroll 24
+  for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; j++) store(t.c + t.rows[i] + j * WIDTH, sum[i][j]);
 }
 
 // One step: the outer product of ROWS floats of a and VECTORS vectors of b. Three rows share a pointer: x86 addresses
@@ -188,13 +195,11 @@ static void multiply_panel(Tile t, int64_t rows, NextRows& next) {
   }
 }
 
-// The activation, if it is not ReLU, of rows that have just been written and are still in L1.
+// tanh or sigmoid of rows that have just been written and are still in L1.
 static void activate_rows(float* c, const int64_t* rows, int64_t count, int64_t cols, int64_t activation) {
   for (int64_t i = 0; i < count; i++)
-    for (int64_t j = 0; j < cols; j += WIDTH) {
-      const int64_t n = least(cols - j, WIDTH);
+    over_columns(cols, [&](int64_t j, auto m) {
       float* p = c + rows[i] + j;
-      const vf v = load_part(p, n);
-      store_part(p, activated(v, activation), n);
-    }
+      m.put(p, activated(m.get(p), activation));
+    });
 }

@@ -3,7 +3,8 @@
 // A kernel is called by all threads of a team at once (SPMD) with the same Args. It splits its work into chunks with
 // `for_chunks`; the number of chunks and what each computes depend on the problem alone, never on the threads, so the
 // bits do not either. A chunk writes its own outputs or its own partial sums only. When for_chunks returns, all chunks
-// of all threads are done. No allocation, no exception, no lock, no standard-library code inside a kernel.
+// of all threads are done. A thread may come late, when the others have computed all its chunks and more: outside its
+// chunks it may write nothing. No allocation, no exception, no lock, no standard-library code inside a kernel.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -38,13 +39,20 @@ struct Args {
 };
 
 struct Pool;  // threads.h
+
+// A thread's own view of the team it computes in.
 struct Team {
   Pool* pool;
   int32_t thread, threads;
+  bool leads = false;         // the caller's thread
+  bool interruptible = true;  // whether the run may stop in this phase because the user asks for it
+  uint32_t phase = 0;         // how many this thread has left behind
+  int64_t chunks = 0;         // of this phase
+  int64_t taken = 0;          // of them by this thread
 };
 
 // threads.cpp, compiled once for the baseline. `begin` opens a phase of n chunks, `next` hands out one (or -1, also
-// when the run is being interrupted), `end` waits for all.
+// when the run is being interrupted), `end` waits for all chunks, not for all threads.
 void team_begin(Team&, int64_t n);
 int64_t team_next(Team&);
 void team_end(Team&);
@@ -55,6 +63,19 @@ template <class F>
 static inline void for_chunks(Team& team, int64_t n, F&& f) {
   team_begin(team, n);
   for (int64_t chunk; (chunk = team_next(team)) >= 0;) f(chunk);
+  team_end(team);
+}
+
+// The same for chunks that share tables in a thread's scratch: `fill` writes them before the first chunk of a thread.
+template <class S, class F>
+static inline void for_chunks(Team& team, int64_t n, S&& fill, F&& f) {
+  team_begin(team, n);
+  bool filled = false;
+  for (int64_t chunk; (chunk = team_next(team)) >= 0;) {
+    if (!filled) fill();
+    filled = true;
+    f(chunk);
+  }
   team_end(team);
 }
 

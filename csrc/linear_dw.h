@@ -95,9 +95,11 @@ static void linear_dw_update(const Tensor& x, const Tensor& dy, char* scratch, T
   s.dw = panels + N * round_up(UPDATE_OUTPUTS, MR) + ROW_SLACK, s.part = s.dw + MR * cut.columns;
   int32_t* steps = reinterpret_cast<int32_t*>(s.part + MR * cut.columns);
   for (int64_t o = 0; o < MR; o++) rows[o] = o * cut.columns;
-  for (int64_t n = 0; n < N; n++) steps[n] = int32_t(n * NR);
+  const auto fill = [&] {
+    for (int64_t n = 0; n < N; n++) steps[n] = int32_t(n * NR);
+  };
   s.x = block, s.images = N, s.steps = steps, s.rows = rows;
-  for_chunks(team, cut.output_chunks * cut.column_chunks, [&](int64_t chunk) {
+  for_chunks(team, cut.output_chunks * cut.column_chunks, fill, [&](int64_t chunk) {
     const int64_t o = chunk / cut.column_chunks * UPDATE_OUTPUTS, c = chunk % cut.column_chunks * cut.columns;
     const int64_t outputs = least(UPDATE_OUTPUTS, O - o);
     s.columns = least(cut.columns, C - c);

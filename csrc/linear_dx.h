@@ -73,10 +73,12 @@ static void linear_dx_rows(const Args& a, Team& team) {
   float* sums = reinterpret_cast<float*>(a.scratch + team.thread * linear_dx_bytes(cut, N));
   float *panels = sums + N * cut.columns, *block = panels + DX_ROWS * cut.columns;
   int64_t* places = reinterpret_cast<int64_t*>(block + N * DX_LDA);
-  for (int64_t n = 0; n < N; n++) places[n] = n * cut.columns;
+  const auto fill = [&] {
+    for (int64_t n = 0; n < N; n++) places[n] = n * cut.columns;
+  };
   Tile t{};
   t.a = block, t.lda = DX_LDA, t.ldb = NR, t.runs = 1;
-  for_chunks(team, N ? cut.chunks : 0, [&](int64_t chunk) {
+  for_chunks(team, N ? cut.chunks : 0, fill, [&](int64_t chunk) {
     const int64_t c = chunk * cut.columns, columns = least(cut.columns, C - c);
     for (int64_t o = 0; o < O; o += DX_ROWS) {
       const int64_t rows = least(DX_ROWS, O - o), next = least(DX_ROWS, O - o - rows);

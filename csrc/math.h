@@ -101,10 +101,14 @@ static __attribute__((noinline)) vf tanh_or_sigmoid(vf v, int64_t activation) {
   return activation == TANH ? vtanh(v) : vsigmoid(v);
 }
 
-static inline vf relu6_of(vf v) { return min(set1(6.0f), max(vf{}, v)); }  // NaN stays NaN
+// ReLU and ReLU6 are a ramp from 0 to a top, which a NaN as the top leaves out. NaN stays NaN.
+static inline vf ramp(vf v, vf top) { return min(top, max(vf{}, v)); }
+static inline vf relu6_of(vf v) { return ramp(v, set1(6.0f)); }
+static inline bool is_ramp(int64_t activation) { return activation == RELU || activation == RELU6; }
+static inline bool is_curve(int64_t activation) { return activation == TANH || activation == SIGMOID; }
+static inline float top_of(int64_t activation) { return activation == RELU6 ? 6.0f : __builtin_nanf(""); }
 
 static inline vf activated(vf v, int64_t activation) {
   if (activation == NONE) return v;
-  if (activation == RELU) return max(vf{}, v);
-  return activation == RELU6 ? relu6_of(v) : tanh_or_sigmoid(v, activation);
+  return is_ramp(activation) ? ramp(v, set1(top_of(activation))) : tanh_or_sigmoid(v, activation);
 }

@@ -14,8 +14,6 @@
 
 enum Mask { ALL, BY_Y, BY_Z };  // which dy pass: all, where 0 < y < top, where 0 < z < top
 
-// The value that an activation stops at; NaN, which is less than nothing, for ReLU.
-static inline vf top_of(int64_t activation) { return set1(activation == RELU6 ? 6.0f : __builtin_nanf("")); }
 static inline vf where_open(vf y, vf top, vf dy) {  // a NaN y lets dy by
   return select((y <= set1(0.0f)) | (y >= top), set1(0.0f), dy);
 }
@@ -31,13 +29,13 @@ static inline void norm_act_of(const Args& a, Team& team) {
   const float *from = x.f32(), *added = r.f32();
   float* to = y.f32();
   const int64_t cols = g.cols, x_pitch = g.pitch(x), r_pitch = g.pitch(r), y_pitch = g.pitch(y);
-  const vf top = top_of(a.i[0]);
+  const vf top = set1(top_of(a.i[0]));
   over_pixels(team, g, [=](int64_t c, auto m) {
     const vf centre = m.get(n + c), factor = m.get(n + cols + c), offset = m.get(n + 2 * cols + c);
     return [=](int64_t row) {
       vf z = (m.get(from + row * x_pitch + c) - centre) * factor + offset;
       if (ADDS) z += m.get(added + row * r_pitch + c);
-      m.put(to + row * y_pitch + c, BENDS ? min(top, max(set1(0.0f), z)) : z);
+      m.put(to + row * y_pitch + c, BENDS ? ramp(z, top) : z);
     };
   });
 }
@@ -68,7 +66,7 @@ static inline void norm_sums_of(const Args& a, Team& team, const NormSums& s) {
   float* dz = to.f32();
   const int64_t cols = g.cols, x_pitch = g.pitch(s.x), dy_pitch = g.pitch(s.dy), y_pitch = g.pitch(by),
                 dz_pitch = g.pitch(to);
-  const vf top = top_of(s.activation);
+  const vf top = set1(top_of(s.activation));
   const auto terms = [=](int64_t r, int64_t c, auto m) {
     const vf deviation = m.get(x + r * x_pitch + c) - m.get(n + c);
     vf d = m.get(dy + r * dy_pitch + c);
@@ -117,7 +115,7 @@ static inline void norm_act_dx_of(const Args& a, Team& team) {
   const float *from = x.f32(), *sent = dz.f32();
   float* to = dx.f32();
   const int64_t cols = g.cols, x_pitch = g.pitch(x), dz_pitch = g.pitch(dz), dx_pitch = g.pitch(dx);
-  const vf top = top_of(a.i[0]);
+  const vf top = set1(top_of(a.i[0]));
   over_pixels(team, g, [=](int64_t c, auto m) {
     const vf centre = m.get(n + c), factor = m.get(n + cols + c), offset = m.get(n + 2 * cols + c),
              slope = m.get(n + 3 * cols + c), shift = m.get(n + 4 * cols + c);

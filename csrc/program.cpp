@@ -17,16 +17,17 @@ Tensor at(const Placed& placed, const std::vector<uintptr_t>& blocks) {
   return tensor;
 }
 
-// The user's arrays to the program's memory, or back. The leader copies small ones: a scalar is not worth a barrier.
+// The user's arrays to the program's memory, or back. One thread copies the small ones: a scalar is not worth a phase.
 void transfer_all(const std::vector<Placed>& places, const std::vector<Strided>& arrays,
                   const std::vector<uintptr_t>& blocks, bool in, Team& team) {
-  for (size_t i = 0; i < places.size(); i++) {
-    const Strided own = as_strided(at(places[i], blocks));
-    const Strided &from = in ? arrays[i] : own, &to = in ? own : arrays[i];
-    if (team.threads > 1 && worth_sharing(own)) transfer(from, to, team);
-    else if (team.thread == 0) transfer_alone(from, to);
-  }
-  team_barrier(team);
+  const auto each = [&](bool large, auto copy) {
+    for (size_t i = 0; i < places.size(); i++) {
+      const Strided own = as_strided(at(places[i], blocks));
+      if (worth_sharing(own) == large) copy(in ? arrays[i] : own, in ? own : arrays[i]);
+    }
+  };
+  each(true, [&](const Strided& from, const Strided& to) { transfer(from, to, team); });
+  for_chunks(team, 1, [&](int64_t) { each(false, transfer_alone); });
 }
 
 }  // namespace
@@ -38,7 +39,8 @@ struct Program::Walk : TeamWork {
   const std::vector<Strided>&inputs, &outputs;
   int64_t first;
   bool profile;
-  int64_t stopped_at = -1, began_ns = 0;  // the leader's
+  int64_t stopped_at = -1;
+  int64_t began_ns = 0;  // of the call that is profiled
 
   Walk(Program& p, const std::vector<uintptr_t>& at, const std::vector<Strided>& in, const std::vector<Strided>& out,
        int64_t start, bool timed)
@@ -101,18 +103,17 @@ void Program::prepare(const Walk& walk) {
 
 void Program::run_callback(const Call& call, Team& team) {
   const Tensor* tensors = tensors_.data() + call.first_tensor;
-  if (team.thread == 0) {
+  team_begin(team, 1);
+  if (team.leads && team_next(team) == 0) {  // whose thread the user's code expects
     KeepDenormals keep;
     if (!call.callback->run(tensors, integers_[call.first_integer], call.tensors)) team_request(team, STOP_FAILED);
     team_after_callback(team);
   }
-  team_barrier(team);
+  team_end(team);
 }
 
 void Program::run_call(int64_t i, Team& team, Walk& walk) {
   const Call& call = calls_[i];
-  const bool leader = team.thread == 0;
-  if (leader) team.pool->interruptible = i < update_from_;
   if (call.callback) {
     run_callback(call, team);
   } else {
@@ -123,47 +124,44 @@ void Program::run_call(int64_t i, Team& team, Walk& walk) {
                    floats_.data() + call.first_float, scratch, int32_t(call.tensors)},
                   team);
   }
-  if (!leader || !walk.profile) return;
-  // By the clock of the last thread at the barrier: the leader may come late while the others go on computing.
-  const int64_t end = team.threads > 1 ? team.pool->met_ns : now_ns();
-  ns_[i] = end - walk.began_ns;
-  walk.began_ns = end;
+  if (!walk.profile) return;
+  const int64_t end = team_meet(team);
+  for_chunks(team, 1, [&](int64_t) {
+    ns_[i] = end - walk.began_ns;
+    walk.began_ns = end;
+  });
 }
 
-// A call that all compute ends with a barrier, behind which they agree whether to go on.
+// A call that all compute, behind which they agree whether to go on.
 int64_t Program::run_shared(int64_t i, Team& team, Walk& walk) {
   run_call(i, team, walk);
-  if (team.thread == 0 && team_decided(team)) walk.stopped_at = i;
+  if (team.leads && team_decided(team)) walk.stopped_at = i;
   return i + 1;
 }
 
-// Neighbouring calls too small to share cost one barrier together.
+// Neighbouring calls too small to share are one chunk together, of whoever comes first.
 int64_t Program::run_alone(int64_t i, Team& team, Walk& walk) {
   int64_t end = i + 1;
-  while (end < int64_t(calls_.size()) && calls_[end].alone) end++;
-  if (team.thread == 0) {
-    Team alone{team.pool, 0, 1};
+  while (end < int64_t(calls_.size()) && calls_[end].alone && (end < update_from_) == team.interruptible) end++;
+  for_chunks(team, 1, [&](int64_t) {
+    Team alone = team_alone(team);
     for (; i < end && walk.stopped_at < 0; i++) {
       run_call(i, alone, walk);
       if (team_requested(team)) walk.stopped_at = i;
     }
-  }
-  team_barrier(team);
+  });
   return end;
 }
 
 void Program::walk(Team& team, Walk& walk) {
-  const bool leader = team.thread == 0;
-  if (leader) {
-    team.pool->timed = walk.profile;
-    team.pool->met_ns = now_ns();
-  }
   transfer_all(inputs_, walk.inputs, walk.blocks, true, team);
-  if (leader && walk.profile) walk.began_ns = team.threads > 1 ? team.pool->met_ns : now_ns();
-  for (int64_t i = walk.first; i < int64_t(calls_.size()) && !team_decided(team);)
+  if (walk.profile) for_chunks(team, 1, [&](int64_t) { walk.began_ns = now_ns(); });
+  for (int64_t i = walk.first; i < int64_t(calls_.size()) && !team_decided(team);) {
+    team.interruptible = i < update_from_;
     i = calls_[i].alone ? run_alone(i, team, walk) : run_shared(i, team, walk);
+  }
   if (team_decided(team) & ~STOP_NOT_FINITE) return;
-  if (leader) team.pool->interruptible = false;
+  team.interruptible = false;
   transfer_all(outputs_, walk.outputs, walk.blocks, false, team);
 }
 

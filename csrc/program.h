@@ -33,7 +33,7 @@ struct CallSpec {
   int32_t scratch_block = -1;
   int64_t scratch_offset = 0, scratch_bytes = 0;
   std::shared_ptr<Callback> callback;  // instead of a kernel; integers[0] is the number of inputs
-  bool alone = false;                  // too small to share: the leader computes it while the others wait
+  bool alone = false;                  // too small to share: one thread computes it while the others wait
 };
 
 struct RunResult {

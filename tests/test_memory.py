@@ -87,7 +87,8 @@ def assert_old_states_are_read(program):
 # ---- a budget
 
 @pytest.mark.parametrize("name, parts", [
-    ("tiny", 0), ("branches", 0), ("lenet5", 0), ("resnet20", 0), ("resnet20", 0.5)])
+    ("tiny", 0), ("branches", 0), ("lenet5", 0), pytest.param("resnet20", 0, marks=pytest.mark.slow),
+    ("resnet20", 0.5)])
 @pytest.mark.parametrize("check", ["0", "1"])
 def test_a_budget_is_kept_and_changes_no_bit(name, parts, check, monkeypatch):
     losses, bits, program = trained(name)

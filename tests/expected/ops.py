@@ -192,5 +192,5 @@ def mean(x):
     return sum(x) / max(x.size, 1)
 
 
-def callback(x, *, function, derivative=None, shape=None):
+def callback(x, *, function, derivative=None, shape=None, cost=None):
     return function(x)

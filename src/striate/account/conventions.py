@@ -173,6 +173,10 @@ _enter("torchinfo", "mult-adds",
        "weights and biases times the positions they are used at; of a batch norm its weights once an image")
 _enter("paper", "FLOPs", _each(PRODUCTS, macs),
        "the FLOPs of ResNet's paper and its successors are multiply-accumulates of convolutions and linear layers")
+_enter("connections", "connections",
+       _each(PRODUCTS, with_bias) | _each(POOLS, of_windows()) | {"rbf": macs, "add": of_outputs(1)},
+       "as LeCun et al. 1998 count LeNet-5: a unit's inputs and its bias one each, its coefficient not",
+       "connections")
 _enter("canziani", "operations", _each(PRODUCTS, twice),
        "a multiplication and an addition are two operations: G-Ops = 2 x GMACs, drawn in a figure read to about 1 G-Op")
 _enter("convnet_burden", "FLOPs",

@@ -11,10 +11,13 @@ import typer
 
 import striate
 from striate.cli.audit import audit
+from striate.cli.calibrate import calibrate
 from striate.cli.data import data
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.explain import explain
+from striate.cli.latency import latency
+from striate.cli.models import models
 from striate.cli.output import say
 from striate.cli.predict import predict
 from striate.cli.summary import summary
@@ -30,9 +33,10 @@ app = typer.Typer(
     rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: [bold]striate train[/bold]  (it fetches or draws its own images, and says what to type next)",
 )
-for name, verb in (("train", train), ("eval", evaluate), ("predict", predict), ("summary", summary),
-                   ("audit", audit), ("explain", explain), ("doctor", doctor)):
-    app.command(name, no_args_is_help=name in ("audit", "eval", "explain", "predict", "summary"))(verb)
+VERBS = (train, evaluate, predict, models, summary, audit, explain, calibrate, latency, doctor)
+BARE = (train, models, calibrate, doctor)  # do something without an argument; the others show their help
+for verb in VERBS:
+    app.command("eval" if verb is evaluate else verb.__name__, no_args_is_help=verb not in BARE)(verb)
 app.add_typer(data, name="data")
 
 

@@ -10,7 +10,7 @@ import typer
 from striate import data as datasets
 from striate import train
 from striate.cli.network import open_trained
-from striate.cli.output import Json, Threads, Tune, say, show, show_json
+from striate.cli.output import Json, Precision, Threads, Tune, say, show, show_json
 from striate.cli.samples import short_name
 from striate.errors import ConfigError
 from striate.kernels import native
@@ -22,6 +22,7 @@ def evaluate(
         metavar="NAME", help="auto, mnist, fashion-mnist, pen or a folder. Default: those of the run.")] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images at once.")] = 256,
     threads: Threads = None,
+    precision: Precision = "default",
     tune: Tune = False,
     json: Json = False,
 ) -> None:
@@ -30,6 +31,7 @@ def evaluate(
     Example: striate eval runs/lenet5-pen-1
     """
     native.set_threads(threads)
+    native.set_precision(precision)
     found = open_trained(Path(run))
     if data is None and found.data is None:
         raise ConfigError(f"eval: {run} does not say what it was trained on; name the images with --data")

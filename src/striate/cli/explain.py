@@ -9,7 +9,7 @@ import typer
 
 from striate import account
 from striate.cli.network import open_network
-from striate.cli.output import Json, Threads, Tune, say, show_json
+from striate.cli.output import Json, Precision, Threads, Tune, say, show_json
 from striate.cli.summary import shape_of
 from striate.kernels import native
 
@@ -20,9 +20,8 @@ def explain(
     training: Annotated[bool, typer.Option("--training", metavar=" ", help="A training step, not inference.")] = False,
     input: Annotated[str | None, typer.Option(
         metavar="CxHxW", help="The shape of one image, as 1x28x28. Default: what the network is for.")] = None,
-    precision: Annotated[str, typer.Option(metavar="default|direct|fast", help="Which algorithms may be chosen.")] = (
-        "default"),
     threads: Threads = None,
+    precision: Precision = "default",
     tune: Tune = False,
     json: Json = False,
 ) -> None:

@@ -14,6 +14,8 @@ Json = Annotated[bool, typer.Option(
 Threads = Annotated[int | None, typer.Option(
     metavar="N", help="How many threads compute. Default: one a physical core you may use.")]
 
+Precision = Annotated[str, typer.Option(
+    metavar="default|direct|fast", help="Which algorithms may be chosen.", show_default=False)]
 Tune = Annotated[bool, typer.Option(
     "--tune", metavar=" ", help="Measure once which algorithm is the fastest for each layer, and remember it.")]
 

@@ -10,7 +10,7 @@ import typer
 
 from striate import ops
 from striate.cli.network import Opened, newest_run, open_trained
-from striate.cli.output import Json, Threads, Tune, say, show_json
+from striate.cli.output import Json, Precision, Threads, Tune, say, show_json
 from striate.cli.samples import CHANNELS
 from striate.data import as_float, read_image
 from striate.errors import ConfigError
@@ -28,6 +28,7 @@ def predict(
     invert: Annotated[bool | None, typer.Option(
         "--invert/--no-invert", help="Swap light and dark. Default: for a grey picture on a light ground.")] = None,
     threads: Threads = None,
+    precision: Precision = "default",
     tune: Tune = False,
     json: Json = False,
 ) -> None:
@@ -36,6 +37,7 @@ def predict(
     Example: striate predict seven.png --run runs/lenet5-pen-1
     """
     native.set_threads(threads)
+    native.set_precision(precision)
     if run is not None and model is not None:
         raise ConfigError("predict: needs --run or --model, got both")
     found = open_trained(run or model or newest_run())

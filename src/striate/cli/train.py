@@ -22,12 +22,12 @@ from striate.train.folder import read_config
 DEFAULTS: dict[str, Any] = dict(
     net="lenet5", data="auto", epochs=5, batch_size=128, optimizer="sgd", lr=None, momentum=0.9, weight_decay=5e-4,
     schedule="cosine", warmup=0.1, seed=0, images=None,
-    tune=False,
+    precision="default", tune=False,
 )
 KINDS: dict[str, Any] = dict(
     net=str, data=str, epochs=int, batch_size=int, optimizer=str, lr=int | float | None, momentum=int | float,
     weight_decay=int | float, schedule=str, warmup=int | float, seed=int, images=int | None,
-    tune=bool,
+    precision=str, tune=bool,
 )
 OPTIMIZERS = {"sgd": 0.05, "adam": 0.001}  # with the lr each starts from
 SCHEDULES = ("constant", "cosine", "step")
@@ -59,6 +59,8 @@ def train(
     save_every: Annotated[int, typer.Option(
         metavar="STEPS", min=0, show_default=False, help="A checkpoint each so many steps, besides each epoch's.")] = 0,
     threads: Threads = None,
+    precision: Annotated[str | None, typer.Option(
+        metavar="default|direct|fast", help="Which algorithms may be chosen. Default: default.")] = None,
     tune: Tune = False,
     resume: Annotated[bool, typer.Option(
         "--resume", metavar=" ", help="Go on with the run in --out: same settings, same bits.")] = False,
@@ -75,7 +77,7 @@ def train(
     native.set_threads(threads)
     given = dict(net=net, data=data, epochs=epochs, batch_size=batch_size, optimizer=optimizer, lr=lr,
                  momentum=momentum, weight_decay=weight_decay, schedule=schedule, warmup=warmup, seed=seed,
-                 images=images, tune=tune or None)
+                 images=images, precision=precision, tune=tune or None)
     command = _command({name: value for name, value in given.items() if value is not None}, out, resume)
     job = _prepare(command)
     out = out or _new_folder(job.name, job.data)
@@ -122,6 +124,7 @@ def _command_of(run: Path) -> dict[str, Any]:
 
 def _prepare(command: dict[str, Any]) -> Job:
     """Mistakes come to light before any image is fetched."""
+    native.set_precision(command["precision"])
     opened, optimizer, schedule = open_network(command["net"]), _optimizer(command), _schedule(command)
     train, test, why = datasets.load(command["data"])
     say(f"data: {why}")

@@ -80,6 +80,11 @@ def across_images(p: Problem) -> bool:
     return p.groups == 1 and p.n >= 4 and taps > 1 and taps * p.depth <= 512 and p.columns <= 64
 
 
+def reads_in_place(p: Problem) -> bool:
+    """Whether the direct algorithm of dW reads the columns of its product in the image: csrc/dw_in_place.h."""
+    return p.groups == 1 and math.prod(p.kernel) > 1 and p.dilation[1] == 1 and p.o <= 32 and p.c <= 31
+
+
 def _direct(p: Problem, target: Target) -> Work:
     rows, taps, across = p.n * math.prod(p.pixels), math.prod(p.kernel), across_images(p)
     columns = _whole(p.columns // p.groups, target.width if across else target.nr)
@@ -119,7 +124,7 @@ def _direct_dw(p: Problem, target: Target) -> Work:
     columns = p.groups * _whole(p.o // p.groups, target.nr)
     return Work(
         multiplies=rows * _whole(depth, target.mr) * columns,
-        gathered=0 if taps == 1 and p.stride == (1, 1) else rows * depth * p.groups,
+        gathered=0 if (taps == 1 and p.stride == (1, 1)) or reads_in_place(p) else rows * depth * p.groups,
         weights=depth * columns,
         again=depth * columns * (math.ceil(rows / target.kc) - 1),
         moved=_tensors(p),
@@ -132,7 +137,7 @@ def _winograd_dw(p: Problem, target: Target, tile: int) -> Work:
     sums = points * p.c * columns
     return Work(
         multiplies=tiles * points * _whole(p.c, target.mr) * columns,
-        gathered=tiles * points * (p.c + columns),
+        gathered=tiles * points * (_whole(p.c, LINE) + columns),
         packed=sums,
         again=sums * (math.ceil(tiles / target.kc) - 1),
         moved=_tensors(p),

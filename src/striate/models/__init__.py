@@ -7,6 +7,7 @@ from striate.models import (  # noqa: F401  # each enters its networks
     googlenet,
     inception_v3,
     lenet5,
+    lenet5_1998,
     mobilenet_v2,
     nin,
     resnet,

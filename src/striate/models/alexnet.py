@@ -50,7 +50,7 @@ UNITS = 4096  # of both hidden linear layers
 
 
 class AlexNet(Module):
-    """Shapes: (N, in_channels, H, W) -> (N, classes); H and W at least 63."""
+    """Shapes: (N, in_channels, H, W) -> (N, classes); H and W at least 67, in the form of 2014 63."""
 
     def __init__(self, rows: tuple[Row, ...], drops_inputs: bool, classes: int, in_channels: int, *,
                  units: int = UNITS) -> None:

@@ -63,9 +63,9 @@ class AuxiliaryHead(Module):
 
 
 class GoogLeNet(Module):
-    """Shapes: (N, in_channels, 224, 224) -> (N, classes), any H and W; in training a tuple (main, aux1, aux2) of three.
+    """Shapes: (N, in_channels, 224, 224) -> (N, classes), any H and W of at least 47; in training a tuple of three.
 
-    `loss` weighs them. heads=False builds no auxiliary heads: then training has one output too.
+    These are (main, aux1, aux2); `loss` weighs them. heads=False builds no auxiliary heads: then training gives one.
     """
 
     batch_norm: ClassVar[bool] = False
@@ -110,7 +110,7 @@ class GoogLeNet(Module):
 
 
 class GoogLeNetTorchvision(GoogLeNet):
-    """Shapes: as GoogLeNet's."""
+    """Shapes: as GoogLeNet's, H and W of at least 31."""
 
     batch_norm, wide, last_pool, dropout = True, 3, 2, 0.2
 

@@ -20,7 +20,7 @@ ENDS = ("classes", "in_channels")  # what every builder takes
 class Entry:
     """A network of the registry: how it is built, what it was built for, and what was published of it.
 
-    `top1` is the accuracy in percent its source gives for one centre crop of the test images of its data set.
+    `top1` is the accuracy in percent that `top1_source` gives for its test images; torchvision's are one centre crop.
     """
 
     name: str

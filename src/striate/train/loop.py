@@ -53,18 +53,19 @@ class Result:
 
 def fit(net: Module, train: Dataset | tuple[Array, Array], test: Dataset | tuple[Array, Array] | None = None, *,
         epochs: int = 5, batch_size: int = 128, optimizer: SGD | Adam | None = None,
-        schedule: Schedule | None = None, loss: Loss = ops.cross_entropy, seed: int = 0,
+        schedule: Schedule | None = None, loss: Loss | None = None, seed: int = 0,
         out: str | os.PathLike[str] | None = None, resume: bool = False, save_every: int = 0,
         on_event: Listener | None = None, progress: bool = True, notes: Mapping[str, Any] | None = None,
         tune: bool = False, memory_budget: int | None = None) -> Result:
     """Trains `net` in place and says what it reached; with `out` it leaves a run folder there.
 
     train, test: a Dataset, or (images, labels) arrays. optimizer: by default SGD with momentum; schedule: by default
-    a cosine behind a short warm-up. With resume=True it goes on where the run in `out` stood, and ends with the same
-    bits as if it had never stopped. save_every: a checkpoint each so many steps, besides that of each epoch. on_event
-    is called with what happens (see striate.train.events). tune=True chooses algorithms by measuring them once; its
-    checkpoints keep what was chosen. memory_budget: bytes that a step may need; it computes some values twice for that,
-    to the same bits. SIGTERM saves a checkpoint and exits with status 143.
+    a cosine behind a short warm-up; loss: by default the network's own, which those with auxiliary heads have, else
+    ops.cross_entropy. With resume=True it goes on where the run in `out` stood, and ends with the same bits as if it
+    had never stopped. save_every: a checkpoint each so many steps, besides that of each epoch. on_event is called with
+    what happens (see striate.train.events). tune=True chooses algorithms by measuring them once; its checkpoints keep
+    what was chosen. memory_budget: bytes that a step may need; it computes some values twice for that, to the same
+    bits. SIGTERM saves a checkpoint and exits with status 143.
     Raises: ConfigError for a setting out of range or unlike the run to resume; NonFiniteError with the step; LimitError
     for a memory_budget below what a step needs at least.
     >>> fit(create("lenet5"), train, test, epochs=5).test_accuracy
@@ -74,7 +75,9 @@ def fit(net: Module, train: Dataset | tuple[Array, Array], test: Dataset | tuple
     settings = Settings(
         net, as_dataset("train", train), None if test is None else as_dataset("test", test), epochs, batch_size,
         SGD(lr=0.05, momentum=0.9, weight_decay=5e-4) if optimizer is None else optimizer,
-        cosine(warmup=0.1) if schedule is None else schedule, loss, seed, save_every, tune, notes or {}, memory_budget,
+        cosine(warmup=0.1) if schedule is None else schedule,
+        getattr(net, "loss", ops.cross_entropy) if loss is None else loss, seed, save_every, tune, notes or {},
+        memory_budget,
     )
     settings.plan()
     with ExitStack() as stack:

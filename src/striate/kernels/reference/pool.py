@@ -107,7 +107,8 @@ def lp_pool_dx(x: Array, y: Array, dy: Array, *, power: float, kernel: Shape, st
     """
     below = np.where(y == 0, float(power == 1), np.where(y == 0, 1, y) ** (1 - power)).astype(dy.dtype)
     dmean = avg_pool_dx(dy * below, size=x.shape[2:], kernel=kernel, stride=stride, padding=(0, 0), count_include_pad=0)
-    dx: Array = dmean * (kernel[0] * kernel[1]) * x ** (power - 1)
+    with np.errstate(invalid="ignore"):
+        dx: Array = dmean * (kernel[0] * kernel[1]) * x ** (power - 1)
     return dx
 
 

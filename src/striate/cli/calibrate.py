@@ -1,0 +1,39 @@
+"""`striate calibrate`: measures once what this machine's kernels take, so that times can be predicted."""
+
+from __future__ import annotations
+
+from striate.account.calibrate import calibrate as measure
+from striate.account.calibrate_nets import SAMPLES
+from striate.account.latency_store import Calibration, path_of, save
+from striate.cli.output import Json, Threads, say, show_json
+from striate.kernels import native
+
+NOISY = 0.1  # of a run's time: what calm machines' runs do not differ by
+
+
+def calibrate(
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Runs small networks for half a minute; from then on `striate latency` says what a network will take.
+
+    Example: striate calibrate
+    """
+    native.set_threads(threads)
+    isa, used = native.default_isa(), native.get_threads()
+    path = path_of(isa, used)  # a folder that is not there is said before half a minute is spent
+    say(f"measuring {len(SAMPLES)} small networks with {used} threads, about half a minute ...")
+    found = measure()
+    save(found)
+    if json:
+        show_json(dict(path=str(path), isa=isa, threads=used, networks=found.networks, calls=found.calls,
+                       kernels=len(found.prices.families), seconds=found.seconds, noise=found.noise))
+        return
+    print(f"{found.calls} calls of {len(found.prices.families)} kernels in {found.networks} networks, "
+          f"{found.seconds:.0f} s: {path}")
+    print(_noise(found))
+
+
+def _noise(found: Calibration) -> str:
+    text = f"half of the runs of a network lay within {found.noise:.1%} of each other"
+    return f"{text}: other programs are busy, calibrate again when they are not" if found.noise > NOISY else text
