@@ -16,7 +16,7 @@ from striate import ops
 from striate.engine.place import Plan
 from striate.engine.programs import Request
 from striate.engine.trace import Loss
-from striate.errors import ConfigError, StriateError
+from striate.errors import ConfigError, ShapeError, StriateError
 from striate.kernels.contract import Shape, Spec
 from striate.nn import Module
 from striate.ops.arguments import integer
@@ -87,17 +87,33 @@ def largest_batch(net: Module, input_shape: Sequence[int], budget_bytes: int, *,
     def needs(batch: int) -> int:
         return peak_bytes(net, input_shape, batch, training=training)
 
-    return _last_that_fits(needs, budget) if needs(1) <= budget else 0
+    least = _least(needs)
+    return _last_that_fits(needs, budget, least) if needs(least) <= budget else 0
 
 
-def _last_that_fits(needs: Callable[[int], int], budget: int) -> int:
-    """The last number of images whose need is within the budget, given that one is: doubling, then bisection."""
-    fits, fails = 1, 2
-    while needs(fails) <= budget:
-        if fails >= LIMIT:
-            return fails
-        fits, fails = fails, 2 * fails
+def _least(needs: Callable[[int], int]) -> int:
+    """The smallest batch that runs: 2 where training normalises maps of a single pixel, as Inception-v3's head does."""
+    try:
+        needs(1)
+    except ShapeError:
+        return 2
+    return 1
+
+
+def _last_that_fits(needs: Callable[[int], int], budget: int, least: int) -> int:
+    """The last batch whose need is within the budget, given that `least` is.
+
+    Needs are nearly straight lines, so the next batch to ask for lies where the line through two known ones meets the
+    budget; each third question between two known ones halves what is left, in case they are not.
+    """
+    known = {least: needs(least)}
+    fits, fails = least, LIMIT + 1
     while fails - fits > 1:
-        middle = (fits + fails) // 2
-        fits, fails = (middle, fails) if needs(middle) <= budget else (fits, middle)
+        outer = fails if fails in known else max((n for n in known if n != fits), default=0)
+        slope = (known[outer] - known[fits]) / (outer - fits) if outer else 0.0
+        halved = slope <= 0 or (outer == fails and len(known) % 3 == 0)
+        guess = (fits + min(fails, 8 * fits)) // 2 if halved else fits + int((budget - known[fits]) / slope)
+        at = min(max(guess, fits + 1), fails - 1)
+        known[at] = needs(at)
+        fits, fails = (at, fails) if known[at] <= budget else (fits, at)
     return fits

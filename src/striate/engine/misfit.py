@@ -48,7 +48,7 @@ def _way(graph: Graph) -> str:
     stations, last = [f"input {image}"], image
     for node in graph.nodes:
         shape = _sizes(node.outputs[0].spec.shape[1:])
-        if shape != last:
+        if shape != last and node.outputs[0].ndim > 1:  # not the statistics of a batch
             stations.append(f"{node.path or node.op.name} {shape}")
             last = shape
     if len(stations) > SHOWN:
