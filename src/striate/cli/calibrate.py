@@ -29,8 +29,8 @@ def calibrate(
         show_json(dict(path=str(path), isa=isa, threads=used, networks=found.networks, calls=found.calls,
                        kernels=len(found.prices.families), seconds=found.seconds, noise=found.noise))
         return
-    print(f"{found.calls} calls of {len(found.prices.families)} kernels in {found.networks} networks, "
-          f"{found.seconds:.0f} s: {path}")
+    print(f"{found.calls} calls of {len(found.prices.families)} kernels in {found.networks} of {len(SAMPLES)} "
+          f"networks, {found.seconds:.0f} s: {path}")
     print(_noise(found))
 
 
