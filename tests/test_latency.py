@@ -75,7 +75,7 @@ def test_fit_is_not_moved_by_outliers() -> None:
 def test_spread_is_the_noise_that_was_planted() -> None:
     """A run sums 10 calls, some much larger than others: it is off by one call's noise at most."""
     seen = _seen(240, 0.2)
-    found = spread(seen, fit(seen, ROOF))
+    found = spread(seen, fit(seen, ROOF), {})
     assert 0.05 < found.families["planted"] < 0.3
     assert 1.0 < found.factor < 2.6  # 1.64 for normal errors
 

@@ -23,12 +23,14 @@ from striate.account.latency_store import Calibration
 from striate.errors import ConfigError
 from striate.kernels import _native, native
 
-BUDGET = 15.0  # s for all samples; fitting comes behind them
+BUDGET, LIMIT = 15.0, 24.0  # s for all samples, and when the last begins; fitting comes behind them
 LEAST, MOST = 3, 25  # rounds of a sample; between them its part of the budget decides
 STEP = 31  # samples of one design are not measured one behind the other, but all over the time
 CALM = 0.1  # quantile of the probe's times that counts as a calm machine
 DISTURBED = 1.15  # times that: a round around which the probe took longer is left out
 LOW = 0.3  # quantile of a call's times: of three rounds one may have met another program that the probe did not
+MEDIAN = 1.25  # a median's standard deviation over a mean's
+DIVIDED = 0.3  # a time that was divided by the probe's slowness is unsure by such a part of it
 LEAST_NS = 20.0  # the clock's step
 PEAK_SECONDS = 0.1
 
@@ -58,8 +60,9 @@ def calibrate(samples: Sequence[Sample] = SAMPLES) -> Calibration:
     findings = list(_all(samples, probe))
     seen = seen_in(findings)
     prices = fit(seen, rates)
-    return Calibration(isa, threads, prices, spread(seen, prices), noise_of([f.times for f in findings]),
-                       calm_ns(findings), time.perf_counter() - start, len(findings), len(seen))
+    sure = spread(seen, prices, unsure_in(findings))
+    return Calibration(isa, threads, prices, sure, noise_of([f.times for f in findings]), calm_ns(findings),
+                       time.perf_counter() - start, len(findings), len(seen))
 
 
 def _runner(sample: Sample) -> Runner:
@@ -67,10 +70,13 @@ def _runner(sample: Sample) -> Runner:
 
 
 def _all(samples: Sequence[Sample], probe: Runner) -> Iterator[Finding]:
-    """Every sample; each may take its part of what is left of the budget."""
+    """Every sample, each with its part of what is left of the budget; on a slow machine as many as LIMIT allows."""
     start = time.perf_counter()
     for number, sample in enumerate(spread_out(samples)):
-        left = BUDGET - (time.perf_counter() - start)
+        passed = time.perf_counter() - start
+        if passed > LIMIT:
+            return
+        left = BUDGET - passed
         yield _found(sample, probe, left / (len(samples) - number))
 
 
@@ -104,6 +110,19 @@ def seen_in(findings: Sequence[Finding]) -> list[Seen]:
         beside = calm_rounds(f.times.beside[:, None], f.times.probe / calm)[0]
         found.append(Seen(name, run, f.own, max(beside, LEAST_NS)))
     return found
+
+
+def unsure_in(findings: Sequence[Finding]) -> dict[str, float]:
+    """Run -> the standard deviation of the logarithm of its time, as far as its rounds tell."""
+    calm = calm_ns(findings)
+    return {str(f.sample): _unsure(f.times.calls.sum(axis=1), f.times.probe / calm) for f in findings}
+
+
+def _unsure(ns: Floats, slowness: Floats) -> float:
+    keep = slowness <= max(DISTURBED, float(np.median(slowness)))
+    logs = np.log(ns[keep] / np.maximum(slowness[keep], 1.0))
+    busy = max(math.log(float(slowness[keep].max()) / DISTURBED), 0.0)
+    return math.hypot(MEDIAN * float(logs.std()) / math.sqrt(max(keep.sum() - 1, 1)), DIVIDED * busy)
 
 
 def calm_ns(findings: Sequence[Finding]) -> float:

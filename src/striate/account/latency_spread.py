@@ -7,6 +7,7 @@ that makes nine tenths of the calibration's own networks lie inside.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,8 @@ from striate.account.latency_reuse import Floats
 
 INSIDE = 0.9  # of networks
 USUAL = 3  # networks that what is usual in a class counts as, beside those that a family was met in
-COMMON = tuple(i / 100 for i in range(41))  # tried
+COMMON = tuple(i / 100 for i in range(0, 41, 2))  # tried, all with all
+SCALES = tuple(i / 20 for i in range(4, 41))
 LEAST = 0.02  # of a family's time: what repeats of a measurement differ by on a quiet machine
 
 
@@ -54,8 +56,8 @@ class Spread:
         return math.sqrt(sum(ns**2 * squares[family] for family, ns in sums.items())) / whole
 
 
-def spread(seen: Sequence[Seen], prices: Prices) -> Spread:
-    """From predictions of designs that were left out."""
+def spread(seen: Sequence[Seen], prices: Prices, unsure: Mapping[str, float]) -> Spread:
+    """From predictions of designs that were left out; `unsure` says of each run how sure its own time is."""
     guessed = left_out(seen, prices)
     unmet = {name: _unmet(name, seen, prices) for name in prices.classes}
     plain = Spread(_families(seen, guessed), unmet, 0.0, 1.0)
@@ -64,18 +66,23 @@ def spread(seen: Sequence[Seen], prices: Prices) -> Spread:
         runs[s.run].append((s, ns))
     off = np.array([math.log(sum(s.ns for s, _ in each) / sum(ns for _, ns in each)) for each in runs.values()])
     apart = np.array([plain.apart((s.amounts, ns) for s, ns in each) for each in runs.values()])
-    common, factor = _scaled(off, apart)
+    common, factor = _scaled(off, apart, np.array([unsure.get(run, 0.0) for run in runs]))
     return replace(plain, common=common, factor=factor)
 
 
-def _scaled(off: Floats, apart: Floats) -> tuple[float, float]:
-    """The common part that makes the errors `off` likeliest, and the factor that then holds nine tenths of them."""
-    def unlikely(common: float) -> float:
-        squares = apart**2 + common**2
-        return float(np.log(np.mean(off**2 / squares)) + np.mean(np.log(squares)))
+def _scaled(off: Floats, apart: Floats, unsure: Floats) -> tuple[float, float]:
+    """The common part, and the factor that holds nine tenths.
 
-    common = min(COMMON, key=unlikely)
-    return common, float(np.quantile(np.abs(off) / np.hypot(apart, common), INSIDE))
+    Errors `off` are scale^2 (apart^2 + common^2) and the square of what the measurement itself is unsure of, together:
+    common and scale are those that make them likeliest.
+    """
+    def unlikely(of: tuple[float, float]) -> float:
+        squares = of[1] ** 2 * (apart**2 + of[0] ** 2) + unsure**2
+        return float(np.mean(off**2 / squares + np.log(squares)))
+
+    common, scale = min(itertools.product(COMMON, SCALES), key=unlikely)
+    errors = np.abs(off) / np.sqrt(scale**2 * (apart**2 + common**2) + unsure**2)
+    return common, scale * float(np.quantile(errors, INSIDE))
 
 
 def left_out(seen: Sequence[Seen], prices: Prices) -> Floats:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from striate.account.calibrate import calibrate as measure
 from striate.account.calibrate_nets import SAMPLES
 from striate.account.latency_store import Calibration, path_of, save
 from striate.cli.output import Json, Threads, say, show_json
 from striate.kernels import native
 
+BUSY = 0.5  # programs that want to run, a core: striate doctor remarks on as many
 NOISY = 0.1  # of a run's time: what calm machines' runs do not differ by
 
 
@@ -22,6 +25,9 @@ def calibrate(
     native.set_threads(threads)
     isa, used = native.default_isa(), native.get_threads()
     path = path_of(isa, used)  # a folder that is not there is said before half a minute is spent
+    load = os.getloadavg()[0]
+    if load > BUSY * (os.cpu_count() or 1):
+        say(f"other programs are busy (load {load:.2f}): what is measured now will be slower than this machine is")
     say(f"measuring {len(SAMPLES)} small networks with {used} threads, about half a minute ...")
     found = measure()
     save(found)
@@ -29,8 +35,8 @@ def calibrate(
         show_json(dict(path=str(path), isa=isa, threads=used, networks=found.networks, calls=found.calls,
                        kernels=len(found.prices.families), seconds=found.seconds, noise=found.noise))
         return
-    print(f"{found.calls} calls of {len(found.prices.families)} kernels in {found.networks} networks, "
-          f"{found.seconds:.0f} s: {path}")
+    print(f"{found.calls} calls of {len(found.prices.families)} kernels in {found.networks} of {len(SAMPLES)} "
+          f"networks, {found.seconds:.0f} s: {path}")
     print(_noise(found))
 
 
