@@ -170,7 +170,8 @@ class Deep(nn.Module):
 
 
 @pytest.mark.parametrize(("net", "shape", "batch"), [
-    ("lenet5", (1, 28, 28), 1), (Deep(), (3,), 1), ("vgg_d", (3, 224, 224), 128), ("resnet20_cifar", (3, 32, 32), 1)])
+    ("lenet5", (1, 28, 28), 1), (Deep(), (3,), 1), ("vgg_d", (3, 224, 224), 128),
+    ("inception_v3", (3, 299, 299), 128)])
 @pytest.mark.parametrize("convention", ["striate", "torchinfo"])
 def test_the_tables_fit_80_columns(net, shape, batch, convention):
     found = st.account(st.models.build(net) if isinstance(net, str) else net, shape, batch, convention=convention)
