@@ -20,10 +20,10 @@ import numpy as np
 
 import striate as st
 from striate.account.calibrate import DISTURBED, calibrate
-from striate.account.calibrate_nets import PROBE
-from striate.account.calibrate_runs import Runner
+from striate.account.calibrate.nets import PROBE
+from striate.account.calibrate.runs import Runner
 from striate.account.latency import predict
-from striate.account.latency_store import Calibration, save
+from striate.account.latency.store import Calibration, save
 from striate.models.registry import ALIASES, MODELS
 
 ROUNDS, MOST, SECONDS = 9, 25, 0.3  # of a network: at least, at most, and how long between them

@@ -13,14 +13,14 @@ import pytest
 import striate as st
 from nets import Tiny
 from striate.account import calibrate as calibration
-from striate.account.calibrate_nets import SAMPLES, Sample, early, heads
-from striate.account.calibrate_runs import Runner
+from striate.account.calibrate.nets import SAMPLES, Sample, early, heads
+from striate.account.calibrate.runs import Runner
 from striate.account.latency import predict
-from striate.account.latency_amounts import NAMES, Amounts, amounts
-from striate.account.latency_model import CLASSES, Prices, Seen, fit, least_squares, roofline
-from striate.account.latency_reuse import traffic
-from striate.account.latency_spread import Spread, spread
-from striate.account.latency_store import Calibration, load, path_of, save
+from striate.account.latency.amounts import NAMES, Amounts, amounts
+from striate.account.latency.model import CLASSES, Prices, Seen, fit, least_squares, roofline
+from striate.account.latency.reuse import traffic
+from striate.account.latency.spread import Spread, spread
+from striate.account.latency.store import Calibration, load, path_of, save
 from striate.account.memory import plan_of
 from striate.cli import main
 from striate.errors import ConfigError, FormatError, StriateError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from striate.account.calibrate import calibrate as measure
-from striate.account.calibrate_nets import SAMPLES
-from striate.account.latency_store import Calibration, path_of, save
+from striate.account.calibrate.nets import SAMPLES
+from striate.account.latency.store import Calibration, path_of, save
 from striate.cli.output import Json, Threads, say, show_json
 from striate.kernels import native
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from striate.account import chart as charts
-from striate.account import chart_draw
+from striate.account.chart import draw as pictures
 from striate.atomic import write_bytes
 from striate.cli.network import open_network
 from striate.cli.output import Json, Threads, say, show_json
@@ -66,7 +66,7 @@ def chart(
 
 def _points(what: str, nets: list[str], against: str) -> tuple[list[dict[str, Any]], Any]:
     points = charts.accuracy_points(nets, AGAINST[against])
-    draw = chart_draw.draw_density if what == "density" else chart_draw.draw_accuracy
+    draw = pictures.draw_density if what == "density" else pictures.draw_accuracy
     return [p.as_dict() for p in points], lambda: draw(points)
 
 
@@ -75,7 +75,7 @@ def _profile(nets: list[str], given: str | None) -> tuple[list[dict[str, Any]], 
         raise ConfigError(f"chart: profile needs one network, got {len(nets)}")
     opened = open_network(nets[0], drawn=False)
     layers = charts.profile_layers(opened.net, shape_of("chart", opened, given))
-    return [asdict(layer) for layer in layers], lambda: chart_draw.draw_profile(opened.name, layers)
+    return [asdict(layer) for layer in layers], lambda: pictures.draw_profile(opened.name, layers)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """Latency: the ms that a network will take on this machine, layer by layer, before it runs, and how sure that is.
 
 The plan of a run names every kernel call with its shapes and places; `striate calibrate` has measured what kernels
-take here (latency_model.py). Nothing is run, no memory mapped, no weight drawn.
+take here (latency/model.py). Nothing is run, no memory mapped, no weight drawn.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from striate.account.draw import sizes
-from striate.account.latency_amounts import Amounts, amounts, run_amounts
-from striate.account.latency_store import Calibration, load
+from striate.account.latency.amounts import Amounts, amounts, run_amounts
+from striate.account.latency.store import Calibration, load
 from striate.account.memory import plan_of
 from striate.errors import ConfigError
 from striate.graph import table

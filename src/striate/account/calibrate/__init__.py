@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from striate.account.calibrate_nets import PROBE, SAMPLES, Sample
-from striate.account.calibrate_runs import Runner, Times, measure
-from striate.account.latency_amounts import Amounts, amounts, run_amounts
-from striate.account.latency_model import Seen, fit, roofline
-from striate.account.latency_reuse import Floats
-from striate.account.latency_spread import spread
-from striate.account.latency_store import Calibration
+from striate.account.calibrate.nets import PROBE, SAMPLES, Sample
+from striate.account.calibrate.runs import Runner, Times, measure
+from striate.account.latency.amounts import Amounts, amounts, run_amounts
+from striate.account.latency.model import Seen, fit, roofline
+from striate.account.latency.reuse import Floats
+from striate.account.latency.spread import spread
+from striate.account.latency.store import Calibration
 from striate.errors import ConfigError
 from striate.kernels import _native, native
 

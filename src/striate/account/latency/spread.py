@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from striate.account.latency_amounts import Amounts
-from striate.account.latency_model import Prices, Seen, class_of, fitted, groups
-from striate.account.latency_reuse import Floats
+from striate.account.latency.amounts import Amounts
+from striate.account.latency.model import Prices, Seen, class_of, fitted, groups
+from striate.account.latency.reuse import Floats
 
 INSIDE = 0.9  # of networks
 USUAL = 3  # networks that what is usual in a class counts as, beside those that a family was met in

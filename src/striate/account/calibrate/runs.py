@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from striate.account.latency_reuse import Floats
+from striate.account.latency.reuse import Floats
 from striate.account.memory import request_of
 from striate.kernels.contract import Shape
 from striate.nn import Module

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from striate.account.latency_amounts import NAMES
-from striate.account.latency_model import CLASSES, Prices
-from striate.account.latency_reuse import Floats
-from striate.account.latency_spread import Spread
+from striate.account.latency.amounts import NAMES
+from striate.account.latency.model import CLASSES, Prices
+from striate.account.latency.reuse import Floats
+from striate.account.latency.spread import Spread
 from striate.cache import cache_folder, store
 from striate.errors import ConfigError, FormatError
 from striate.kernels import _native

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from striate.account.latency_amounts import NAMES, Amounts
-from striate.account.latency_reuse import Floats
+from striate.account.latency.amounts import NAMES, Amounts
+from striate.account.latency.reuse import Floats
 
 ROUNDS = 3  # of reweighting: the errors that count are relative to the prediction, which moves
 TIE = 0.35  # of a price to the one above it: what a call's relative error of so much weighs

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from striate.account.latency_reuse import KNOTS, Floats, Traffic, traffic
+from striate.account.latency.reuse import KNOTS, Floats, Traffic, traffic
 from striate.engine.place import Plan
 from striate.engine.profile import PRODUCTS
 from striate.engine.program import alone
