@@ -132,6 +132,13 @@ def test_what_a_callback_sees_is_not_known():
     assert sight(Mine(), (1, 4, 4)) == [(None, None, None)] * 2
 
 
+@pytest.mark.parametrize(("output", "size", "stride"), [(1, (9, 7), (9, 7)), (3, (3, 3), (3, 2)), (2, (5, 4), (4, 3))])
+def test_adaptive_pooling_sees_its_largest_window(output, size, stride):
+    """Windows of 7 pixels in 3 parts: 0-2, 2-4, 4-6, three pixels each; of 9 in 2: 0-4, 4-8 (PyTorch's formula)."""
+    (found,) = sight(nn.AdaptiveAvgPool2d(output), (1, 9, 7))
+    assert found == (size, stride, (0, 0))
+
+
 def test_gates_of_one_pixel_join_maps():
     class Gate(nn.Module):
         def forward(self, x):

@@ -60,10 +60,31 @@ def test_the_step_that_is_planned_is_the_one_of_fit():
     assert program.plan.peak_bytes == planned
 
 
-def test_planning_draws_nothing_and_touches_nothing():
+def test_planning_draws_nothing():
     net = st.models.build("resnet20")
     account.peaks(net, (3, 32, 32), 8)
     assert all(state.pending for state in net.states().values() if state.initializer is not None)
+
+
+PLANNED = """
+import striate as st
+
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) * 1024
+
+net = st.models.build("vgg_a")
+st.account.peaks(st.models.build("lenet5"), (1, 28, 28))
+before = resident()
+print(st.account.peaks(net, (3, 224, 224), 8).training, resident() - before)
+"""
+
+
+def test_planning_touches_no_page_of_what_it_plans():
+    """In a fresh process: more than a GiB planned, and what Python keeps of the plan."""
+    done = subprocess.run([sys.executable, "-c", PLANNED], capture_output=True, text=True, check=True)
+    planned, grown = map(int, done.stdout.split())
+    assert planned > 2**30 and grown < 32 * 2**20, (planned, grown)
 
 
 # ---- the largest batch
