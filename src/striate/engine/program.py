@@ -118,7 +118,12 @@ class Program:
     def profile(self, inputs: Mapping[str, Any]) -> Profile:
         """One run with the time of every call."""
         self.run(inputs, profile=True)
-        return Profile(self.plan, self._native.last_profile(), self.isa, self.threads)
+        return Profile(self.plan, self.call_ns, self.isa, self.threads)
+
+    @property
+    def call_ns(self) -> list[int]:
+        """Of the last run with profile=True: ns of each call of the plan's tape."""
+        return list(self._native.last_profile())
 
     @property
     def mapped_bytes(self) -> int:
