@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 
 import pytest
 
@@ -13,6 +14,12 @@ from striate.kernels import native
 def isa(request):
     """The name of each instruction set this machine can run."""
     return request.param
+
+
+def pytest_configure():
+    """A shell starts what it puts in the background deaf to Ctrl-C, and so would be the programs that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
