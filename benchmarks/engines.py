@@ -76,10 +76,10 @@ def striate(job: Job, budget: dict[str, int] | None = None) -> Run:
     from striate import ops
     from striate.engine.step import TrainingStep
     from striate.kernels import native
-    from striate.models import find
+    from striate.models import build
 
     native.set_threads(job.threads)
-    net = find(job.network).build()
+    net = build(job.network)
     net.load(load_file(job.file(WEIGHTS)))
     x, targets = job.images(), job.targets()
     if job.mode == INFERENCE:

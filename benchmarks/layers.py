@@ -20,7 +20,7 @@ from one_layer import Layer, programs, seconds
 
 from striate.graph import table
 from striate.kernels import native
-from striate.models import find
+from striate.models import build, find
 
 KINDS = ("forward", "dx", "dw")
 IMAGE = 3  # channels of an image, which needs no gradient
@@ -32,7 +32,7 @@ HEADS = ("layer", "x", "", "striate ms", "GFLOP/s", "torch ms", "GFLOP/s", "layo
 def layers(name: str, batch: int) -> Counter[Layer]:
     """The different layers of a network, and how often each is there."""
     found: Counter[Layer] = Counter()
-    for node in find(name).build().graph(find(name).input_shape, batch=batch).nodes:
+    for node in build(name).graph(find(name).input_shape, batch=batch).nodes:
         if node.op.name not in ("conv2d", "linear"):
             continue
         x, w = (v.shape for v in node.inputs[:2] if v is not None)

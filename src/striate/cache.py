@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from striate.atomic import write_bytes
@@ -23,6 +24,16 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "striate"
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "striate"
+
+
+def ready(path: Path) -> Path:
+    """`path`, its folder made and found writable: said before work whose result will go there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return path
+    except OSError as error:
+        raise ConfigError(f"cache: the folder {path.parent} must be writable; {error.strerror}") from error
 
 
 def store(path: Path, content: bytes) -> None:

@@ -25,9 +25,9 @@ def save_figure(drawn: Any, path: Path) -> Path:
     """Writes a .png or .svg; the same figure gives the same bytes."""
     import matplotlib
 
-    if path.suffix not in KINDS:
+    if path.suffix.lower() not in KINDS:
         raise ConfigError(f"picture: needs a file that ends in {' or '.join(KINDS)}, got {path}")
-    svg = path.suffix == ".svg"
+    svg = path.suffix.lower() == ".svg"
     with replacing(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "striate"}):
-        drawn.savefig(temporary, format=path.suffix[1:], metadata={"Date": None} if svg else None)
+        drawn.savefig(temporary, format=path.suffix[1:].lower(), metadata={"Date": None} if svg else None)
     return path

@@ -18,7 +18,7 @@ from typing import Any
 from striate.account.cost import PARTS
 from striate.account.draw import cut, sizes
 from striate.account.printed import Printed
-from striate.errors import FormatError, unknown_name
+from striate.errors import FormatError, StriateError, unknown_name
 from striate.graph import Graph, Node, State, Value, elements, table
 from striate.kernels.contract import Shape
 from striate.models import build, find
@@ -88,12 +88,16 @@ def audit(given: str, networks: Networks | None = None) -> Audit:
     findings = []
     for row in read.rows:
         name = row["network"]
-        if name not in opened:
-            net, image = (networks or registered)(name)
-            opened[name] = net.graph(image)
-        nodes, with_input = _covered(opened[name], row["layers"])
-        findings += [_finding(row, quantity, opened[name], nodes, with_input)
-                     for quantity in QUANTITIES if row.get(quantity)]
+        try:
+            if name not in opened:
+                net, image = (networks or registered)(name)
+                opened[name] = net.graph(image)
+            nodes, with_input = _covered(opened[name], row["layers"])
+            findings += [_finding(row, quantity, opened[name], nodes, with_input)
+                         for quantity in QUANTITIES if row.get(quantity)]
+        except StriateError as error:
+            error.within(f"{given}, row {row['row']!r}", "table")
+            raise
     return Audit(read.title, read.source, tuple(findings))
 
 
@@ -109,7 +113,7 @@ def read_table(given: str) -> Table:
     if given in TABLES:
         text = (files("striate.account") / "published" / f"{given}.csv").read_text(encoding="utf-8")
     elif Path(given).suffix == ".csv":
-        text = Path(given).read_text(encoding="utf-8")
+        text = _text(Path(given))
     else:
         raise unknown_name("audit", "table", given, TABLES)
     lines = text.splitlines()
@@ -126,7 +130,17 @@ def read_table(given: str) -> Table:
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
             raise FormatError(f"{given}: row {number} must have {len(heads)} cells; quote numbers with commas")
+    if not rows:
+        raise FormatError(f"{given}: needs a row for each layer, got none")
     return Table(comments[0] or given, comments[1], rows)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets write the mark
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: must be text in UTF-8, got byte {error.object[error.start]:#04x} at "
+                          f"{error.start}") from None
 
 
 def _covered(graph: Graph, layers: str) -> tuple[list[Node], bool]:

@@ -123,7 +123,7 @@ def account(net: Module, input_shape: Sequence[int] | None = None, batch: int = 
     """
     if not isinstance(net, Module):
         raise ConfigError(f"account: needs a Module, got {type(net).__name__}")
-    if convention not in CONVENTIONS:
+    if not isinstance(convention, str) or convention not in CONVENTIONS:
         raise unknown_name("account", "convention", convention, CONVENTIONS)
     image = _image_shape(net, input_shape)
     n = integer("account", "batch", batch)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from striate.account.cost import Account, Row
 
 WIDTH = 80  # columns of a printed table
-NARROWEST = 12  # columns of a layer's name beside numbers in full; half of that at least beside short ones
+NARROWEST = 26  # columns of a layer's name beside numbers in full; half of that at least beside short ones
 Cells = tuple[Any, ...]
 
 
@@ -116,7 +116,7 @@ def _ends(account: Account) -> str:
     if c.name != "striate":
         lines += textwrap.wrap(f"{c.name} counts {t.counted:,} {c.unit}: {c.why}", WIDTH)
     if t.all_parameters != t.parameters:
-        lines.append(f"{t.all_parameters:,} parameters with those that only training uses")
+        lines.append(f"{t.all_parameters:,} parameters in all: some are used in training only, or never")
     return "\n".join(lines)
 
 

@@ -20,6 +20,7 @@ from striate.cli.explain import explain
 from striate.cli.latency import latency
 from striate.cli.models import models
 from striate.cli.output import say
+from striate.cli.own import place_of
 from striate.cli.predict import predict
 from striate.cli.summary import summary
 from striate.cli.train import train
@@ -59,7 +60,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; STRIATE_DEBUG=1 lets errors through with their traceback."""
     try:
         status = app(None if arguments is None else list(arguments), prog_name="striate", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may have been closed
+            sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         say("stopped")
@@ -72,6 +74,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("STRIATE_DEBUG") == "1":
             raise
         return _failed(error)
+    except Exception as error:
+        place = place_of(error)
+        if not place or os.environ.get("STRIATE_DEBUG") == "1":
+            raise
+        _explain(f"{place}: {type(error).__name__}: {error}".splitlines()[0])
+        return MISTAKE
 
 
 def _failed(error: StriateError | OSError) -> int:

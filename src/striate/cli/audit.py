@@ -9,7 +9,7 @@ import typer
 from striate import account
 from striate.cli.network import open_network
 from striate.cli.output import Json, show_json
-from striate.cli.summary import shape_of
+from striate.errors import ConfigError
 from striate.kernels.contract import Shape
 from striate.nn import Module
 
@@ -35,4 +35,7 @@ def audit(
 
 def _network(name: str) -> tuple[Module, Shape]:
     opened = open_network(name, drawn=False)
-    return opened.net, shape_of("audit", opened, None)
+    if not opened.input_shape:
+        raise ConfigError(f"audit: {name} must say what images it is for; give it input_shape = (channels, height, "
+                          "width)")
+    return opened.net, opened.input_shape

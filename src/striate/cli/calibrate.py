@@ -7,6 +7,7 @@ import os
 from striate.account.calibrate import calibrate as measure
 from striate.account.calibrate.nets import SAMPLES
 from striate.account.latency.store import Calibration, path_of, save
+from striate.cache import ready
 from striate.cli.output import Json, Threads, say, show_json
 from striate.kernels import native
 
@@ -24,7 +25,7 @@ def calibrate(
     """
     native.set_threads(threads)
     isa, used = native.default_isa(), native.get_threads()
-    path = path_of(isa, used)  # a folder that is not there is said before half a minute is spent
+    path = ready(path_of(isa, used))
     load = os.getloadavg()[0]
     if load > BUSY * (os.cpu_count() or 1):
         say(f"other programs are busy (load {load:.2f}): what is measured now will be slower than this machine is")

@@ -50,11 +50,16 @@ def chart(
     if against not in AGAINST:
         raise unknown_name("chart", "axis", against, AGAINST)
     path = out or Path(f"{what}.png")
-    if path.suffix not in KINDS:
+    if path.suffix.lower() not in KINDS:
         raise ConfigError(f"chart: --out must end in {' or '.join(KINDS)}, got {str(path)!r}")
+    if input is not None and what != "profile":
+        raise ConfigError(f"chart: --input is of profile, got it with {what}")
+    if against != "macs" and what != "accuracy":
+        raise ConfigError(f"chart: --against is of accuracy, got it with {what}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"chart: --out must lie in a folder that is there, got {path}")
     rows, draw = _profile(nets or [], input) if what == "profile" else _points(what, nets or [], against)
-    table = path.with_suffix(".csv")
-    write_bytes(table, _csv(rows).encode())
+    table = _write(path.with_suffix(".csv"), rows)
     if json:
         show_json({"chart": what, "rows": rows})
     say(f"written: {table}")
@@ -66,8 +71,9 @@ def chart(
 
 def _points(what: str, nets: list[str], against: str) -> tuple[list[dict[str, Any]], Any]:
     points = charts.accuracy_points(nets, AGAINST[against])
-    draw = pictures.draw_density if what == "density" else pictures.draw_accuracy
-    return [p.as_dict() for p in points], lambda: draw(points)
+    if what == "density":
+        return [p.as_dict() for p in points], lambda: pictures.draw_density(points)
+    return [p.as_dict() for p in points], lambda: pictures.draw_accuracy(points, AGAINST[against])
 
 
 def _profile(nets: list[str], given: str | None) -> tuple[list[dict[str, Any]], Any]:
@@ -75,7 +81,19 @@ def _profile(nets: list[str], given: str | None) -> tuple[list[dict[str, Any]], 
         raise ConfigError(f"chart: profile needs one network, got {len(nets)}")
     opened = open_network(nets[0], drawn=False)
     layers = charts.profile_layers(opened.net, shape_of("chart", opened, given))
+    if not layers:
+        raise ConfigError(f"chart: {nets[0]} computes nothing")
     return [asdict(layer) for layer in layers], lambda: pictures.draw_profile(opened.name, layers)
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """The rows as a table, over none but an earlier one of the same columns."""
+    text = _csv(rows)
+    head = text.partition("\n")[0]
+    if path.exists() and not path.read_bytes().startswith(head.encode() + b"\n"):
+        raise ConfigError(f"chart: the numbers go to {path}, which holds something else; choose another --out")
+    write_bytes(path, text.encode())
+    return path
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

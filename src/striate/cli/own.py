@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from striate.errors import ConfigError, StriateError, unknown_name
 from striate.nn import Module
+
+_FILES: set[str] = set()  # whose code was run
+
+
+def place_of(error: BaseException) -> str:
+    """Where in a user's file an error came up, as FILE.py:LINE; empty if no such file was in play."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if f.filename in _FILES), "")
 
 
 def is_own(given: str) -> bool:
@@ -29,9 +39,12 @@ def own_network(given: str) -> Module:
     if not hasattr(module, name):
         raise unknown_name(file, "network", name, _candidates(module))
     found = getattr(module, name)
-    net = found if isinstance(found, Module) else _built(given, found)
+    with contextlib.redirect_stdout(sys.stderr):
+        net = found if isinstance(found, Module) else _built(given, found)
     if not isinstance(net, Module):
         raise ConfigError(f"{given}: must be a Module, or give one when it is called, got {type(net).__name__}")
+    if not callable(getattr(net, "forward", None)):
+        raise ConfigError(f"{given}: a Module needs a forward(self, x)")
     return net
 
 
@@ -43,9 +56,11 @@ def _imported(path: Path) -> ModuleType:
         raise ConfigError(f"{path}: cannot be imported as Python")
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))  # what lies beside it can be imported, as if it were run
+    _FILES.add(str(path))
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)

@@ -102,8 +102,10 @@ def _memory(peaks: account.Peaks, batch: int, fits: Fits | None) -> list[str]:
     lines = [f"peak memory, batch {batch}: inference {_sized(peaks.inference)}"]
     lines.append(f"  training step (cross-entropy, SGD with momentum) {_sized(peaks.training)}"
                  if peaks.training is not None else f"  no training step: {peaks.why}")
+    if peaks.training is not None and peaks.inference > peaks.training:
+        lines.append("  (inference keeps its filters packed beside the weights)")
     if fits is not None:
-        lines.append(f"largest batch in {_sized(fits['budget_bytes'])}: {fits['inference']:,} images in inference, "
+        lines.append(f"largest batch in {_sized(fits['budget_bytes'])}:\n  {fits['inference']:,} images in inference, "
                      f"{fits['training']:,} in training")
     return lines
 

@@ -42,7 +42,14 @@ _NAMES: WeakKeyDictionary[Module, str] = WeakKeyDictionary()
 
 def register(name: str, build: Callable[..., Module], input_shape: Shape, classes: int, paper: str, year: int, *,
              top1: float | None = None, top1_source: str = "", aliases: tuple[str, ...] = (), **options: Any) -> None:
-    """Enters the builder (classes, in_channels, **options) -> Module under `name`, and under the aliases."""
+    """Enters the builder (classes, in_channels, **options) -> Module under `name`, and under the aliases.
+
+    Raises: ConfigError for a name that is taken, or a builder that is no function.
+    """
+    if not callable(build):
+        raise ConfigError(f"register: {name!r} needs a builder, a function or class, got {build!r}")
+    for taken in filter(known, (name, *aliases)):
+        raise ConfigError(f"register: there is a network named {taken!r} already")
     MODELS[name] = Entry(name, build, input_shape, classes, paper, year, top1, top1_source, aliases, options)
     ALIASES.update(dict.fromkeys(aliases, name))
 

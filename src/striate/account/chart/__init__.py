@@ -23,6 +23,7 @@ from striate.models.registry import Entry
 from striate.nn import Module
 
 IMAGENET = 1000  # classes
+PRODUCTS = ("conv2d", "linear", "rbf")  # begin a layer
 RUNS, WARM = 9, 2  # of a network whose time is measured
 
 
@@ -40,6 +41,11 @@ class Point:
     ms: float | None = None
 
     @property
+    def one_crop(self) -> bool:
+        """Whether the accuracy is that of one centre crop of each image, as most are."""
+        return not any(word in self.top1_source for word in ("crops", "whole images"))
+
+    @property
     def density(self) -> float:
         """Percent of top-1 accuracy per million parameters."""
         return self.top1 / (self.parameters / 1e6)
@@ -50,7 +56,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Layer:
-    """All operations of a layer, with the activation and pooling behind it; bytes as float32."""
+    """A layer of products with the norm, activation and pooling behind it; bytes as float32."""
 
     layer: str
     parameter_bytes: int
@@ -105,14 +111,14 @@ def _measured(net: Module, shape: Shape) -> float:
 
 
 def profile_layers(net: Module, image: Shape) -> list[Layer]:
-    """Where a network's parameters and activations sit: operations without parameters count to the layer before."""
+    """Where a network's parameters and activations sit: what is no product counts to the layer in front of it."""
     layers: list[Layer] = []
     for row in account(net, image).rows:
         found = Layer(row.layer, 4 * row.parameters, row.activation_bytes, row.macs)
-        if row.parameters or not layers:
+        if row.op in PRODUCTS or not layers:
             layers.append(found)
         else:
             last = layers[-1]
-            layers[-1] = Layer(last.layer, last.parameter_bytes, last.activation_bytes + found.activation_bytes,
-                               last.macs + found.macs)
+            layers[-1] = Layer(last.layer, last.parameter_bytes + found.parameter_bytes,
+                               last.activation_bytes + found.activation_bytes, last.macs + found.macs)
     return layers

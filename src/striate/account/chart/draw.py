@@ -23,24 +23,30 @@ LETTER, LINE = 4.7, 8.0  # points, of a name of size 8
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def draw_accuracy(points: Sequence[Point]) -> Any:
-    """Accuracy against operations, or against ms where the points have them."""
+def draw_accuracy(points: Sequence[Point], milliseconds: str | None = None) -> Any:
+    """Accuracy against operations, or against the ms of the points, "predicted" or "measured".
+
+    A circle is hollow where the accuracy is not that of one centre crop: more crops give a point or two more.
+    """
     drawn = figure("chart", (10, 6.5))
     axes = drawn.subplots()
-    timed = all(p.ms is not None for p in points)
-    xs = [float(p.ms or 0) if timed else p.macs / 1e9 for p in points]
+    xs = [float(p.ms or 0) if milliseconds else p.macs / 1e9 for p in points]
     colours = _colours(points)
     for point, x in sorted(zip(points, xs, strict=True), key=lambda pair: -pair[0].parameters):
         colour = colours[point.paper]
-        axes.scatter(x, point.top1, s=AREA * point.parameters / 1e6, color=colour, alpha=0.4, linewidth=0)
+        filled = point.one_crop
+        axes.scatter(x, point.top1, s=AREA * point.parameters / 1e6, facecolor=colour if filled else "none",
+                     edgecolor=colour, alpha=0.4, linewidth=0 if filled else 1.2)
         axes.scatter(x, point.top1, s=6, color=colour)
     axes.set_xscale("log")
     axes.margins(x=0.09, y=0.06)
     left, right = axes.get_xlim()
     ticks = [tick for tick in TICKS if left <= tick <= right]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set_xlabel("ms of one image on this machine" if timed else "GMACs of one image (FLOPs are twice as many)")
+    if len(ticks) > 1:
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+    axes.set_xlabel(f"ms of one image on this machine, {milliseconds}" if milliseconds else
+                    "GMACs of one image (FLOPs are twice as many)")
     axes.set_ylabel("top-1 accuracy on ImageNet, as published (%)")
     _legend(axes)
     _plain(axes)
@@ -72,6 +78,7 @@ def _meet(a: Box, b: Box) -> bool:
 
 
 def _legend(axes: Any) -> None:
+    axes.scatter([], [], s=AREA * 25, facecolor="none", edgecolor="#888888", linewidth=1.2, label="not one centre crop")
     for millions in LEGEND:
         axes.scatter([], [], s=AREA * millions, color="#888888", alpha=0.45, linewidth=0, label=f"{millions} M")
     axes.legend(title="parameters", labelspacing=1.8, borderpad=1.2, frameon=False, loc="lower right")

@@ -26,6 +26,7 @@ from striate.kernels.native import cpu_name
 
 NUMBERS = ("noise", "calm_ns", "seconds", "networks", "calls", "common", "factor")
 LARGEST = 1 << 22  # bytes of a file that may be one
+WIDEST = 50.0  # of a part of the interval: e^50 is no interval any more
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def load(isa: str, threads: int) -> Calibration:
         with path.open("rb") as file:
             text = file.read(LARGEST + 1)
     except FileNotFoundError:
-        raise ConfigError(f"latency: this machine has no calibration for {isa} and {threads} threads; make one with: "
-                          "striate calibrate") from None
+        raise ConfigError(f"latency: this machine has no calibration for {isa} and {threads} thread"
+                          f"{'s' * (threads > 1)}; make one with: striate calibrate --threads {threads}") from None
     except OSError as error:
         raise FormatError(f"latency: {path} must be a calibration, but cannot be read; {error.strerror}") from None
     try:
@@ -79,7 +80,7 @@ def load(isa: str, threads: int) -> Calibration:
         return _checked(json.loads(text), isa, threads)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(f"latency: {path} must be a calibration of this machine, {_said(error)}; make it anew with: "
-                          "striate calibrate") from None
+                          f"striate calibrate --threads {threads}") from None
 
 
 def _said(error: Exception) -> str:
@@ -116,6 +117,8 @@ def _checked(content: Any, isa: str, threads: int) -> Calibration:
     if set(classes) != set(CLASSES):
         raise ValueError(f"not the classes {', '.join(CLASSES)}")
     noise, calm_ns, seconds, networks, calls, common, factor = (_number(content[name]) for name in NUMBERS)
+    if max(common, factor) > WIDEST:
+        raise ValueError(f"a spread above {WIDEST}")
     spread = Spread(_spreads(families), _spreads(classes), common, factor)
     return Calibration(isa, threads, Prices(_prices(families), _prices(classes)), spread, noise, calm_ns, seconds,
                        int(networks), int(calls))
