@@ -78,6 +78,19 @@ def test_a_table_of_mine(tmp_path, monkeypatch, capsys):
         "row": "C1", "quantity": "output", "printed": "6x28x28", "exact": "28x28x6", "right": True}
 
 
+def test_a_table_from_a_spreadsheet(tmp_path):
+    (tmp_path / "t.csv").write_text("row,network,layers,macs\nC1,lenet5,conv1,117600\n", encoding="utf-8-sig")
+    assert not audit(str(tmp_path / "t.csv")).wrong
+
+
+def test_a_network_of_mine_must_say_its_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("from striate import nn\nnet = nn.Conv2d(3, 8, 3)\n")
+    Path("mine.csv").write_text("row,network,layers,macs\nall,mine.py:net,*,1\n")
+    assert main(["audit", "mine.csv"]) == 2
+    assert "give it input_shape = (channels, height, width)" in capsys.readouterr().err
+
+
 def test_exit_status(capsys):
     assert main(["audit", "vgg2"]) == 0 and "0 cannot be right" in capsys.readouterr().out
     assert main(["audit", "googlenet1"]) == 1
@@ -90,9 +103,11 @@ def test_exit_status(capsys):
     ("row,network,layers,macs\nC1,lenet5,conv1,117,600\n", FormatError, "row 1 must have 4 cells; quote numbers"),
     ("row,network,layers,macs\nC1,lenet5,conv9,1\n", UnknownName, "no layer named 'conv9'; did you mean 'conv2'"),
     ("row,network,layers,macs\nC1,lenet6,conv1,1\n", UnknownName, "no model named 'lenet6'"),
-    ("row,network,layers,macs\nC1,lenet5,conv1,some\n", FormatError, "a cell must be a number"),
+    ("row,network,layers,macs\nC1,lenet5,conv1,some\n", FormatError, "a cell must be a number.* row 'C1' of .*t.csv"),
+    ("row,network,layers,macs\n", FormatError, "needs a row for each layer, got none"),
+    (b"row,network,layers\nB\xe9la,lenet5,conv1\n", FormatError, "must be text in UTF-8, got byte 0xe9 at 20"),
 ])
 def test_a_table_that_cannot_be_read(tmp_path, text, error, match):
-    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "t.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(error, match=match):
         audit(str(tmp_path / "t.csv"))

@@ -87,3 +87,24 @@ def test_without_matplotlib_the_numbers_are_there(tmp_path, monkeypatch, capsys)
     said = capsys.readouterr().err
     assert "pip install 'striate[plot]'" in said and "the numbers are in profile.csv" in said
     assert (tmp_path / "profile.csv").exists() and not (tmp_path / "profile.png").exists()
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["density", "--against", "measured-ms"], "--against is of accuracy, got it with density"),
+    (["accuracy", "--input", "3x8x8"], "--input is of profile, got it with accuracy"),
+    (["profile"], "profile needs one network, got 0"),
+    (["accuracy", "--out", "x.pdf"], "--out must end in .png or .svg, got 'x.pdf'"),
+    (["accuracy", "--out", "nowhere/x.png"], "--out must lie in a folder that is there, got nowhere/x.png"),
+    (["profile", "lenet5", "--out", "taken.png"], "the numbers go to taken.csv, which holds something else"),
+], ids=lambda w: " ".join(w) if isinstance(w, list) else "")
+def test_a_mistake_writes_nothing(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.csv").write_text("mine\n")
+    assert main(["chart", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["taken.csv"] and (tmp_path / "taken.csv").read_text() == "mine\n"
+
+
+def test_hollow_circles_are_of_other_crops():
+    hollow = {p.name for p in chart.accuracy_points() if not p.one_crop}
+    assert hollow == {"plain18", "plain34", "alexnet_two_tower", "vgg_a_lrn", "vgg_c"}

@@ -210,7 +210,7 @@ def test_summary_in_other_forms(capsys):
     _, out, _ = ask(capsys, "summary", "lenet5", "--budget", "3MiB", "--json")
     assert json.loads(out)["largest_batch"].keys() == {"budget_bytes", "inference", "training"}
     _, out, _ = ask(capsys, "summary", "lenet5", "--budget", "1.5kB")
-    assert "largest batch in 1,500 B (0.0 MiB): 0 images in inference, 0 in training" in out
+    assert "largest batch in 1,500 B (0.0 MiB):\n  0 images in inference, 0 in training" in out
 
 
 OWN = """
@@ -238,6 +238,13 @@ def maps():
 def broken():
     return 1 / 0
 
+class Empty(nn.Module):
+    pass
+
+class Falls(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("down")
+
 small, number = Net(2), 3
 """
 
@@ -248,6 +255,8 @@ def own(tmp_path, monkeypatch):
     Path("own.py").write_text(OWN)
     Path("beside.py").write_text("MAPS = 5")
     Path("fails.py").write_text("import nothing_of_that_name")
+    Path("leaves.py").write_text("raise SystemExit(3)")
+    Path("talks.py").write_text("print('said'); from own import Net")
 
 
 def test_summary_of_a_network_in_a_file_of_mine(capsys, own):
@@ -266,10 +275,18 @@ def test_summary_of_a_network_in_a_file_of_mine(capsys, own):
     (["fails.py:Net"], "fails.py: cannot be imported: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
     (["nowhere.py:Net"], "nowhere.py: there is no such file"),
     (["own.py:maps"], "summary: own.py:maps does not say what images it is for; give --input, as 3x224x224"),
+    (["own.py:Falls", "--input", "3x8x8"], "own.py:31: RuntimeError: down"),
+    (["own.py:Empty", "--input", "3x8x8"], "own.py:Empty: a Module needs a forward(self, x)"),
+    (["leaves.py:Net"], "leaves.py: cannot be imported: SystemExit: 3"),
 ])
 def test_mistakes_about_a_file_of_mine(capsys, own, arguments, sentence):
     status, out, err = ask(capsys, "summary", *arguments)
     assert (status, out) == (2, "") and sentence in err and len(err.splitlines()) == 1
+
+
+def test_what_a_file_of_mine_prints_is_no_result(capsys, own):
+    status, out, err = ask(capsys, "summary", "talks.py:Net", "--json")
+    assert status == 0 and json.loads(out)["name"] == "talks.py:Net" and err == "said\n"
 
 
 def test_summary_of_a_run_and_of_a_file(capsys, trained):

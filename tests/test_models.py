@@ -299,3 +299,11 @@ def test_aliases():
 def test_mistakes(name, options, error, sentence):
     with pytest.raises(error, match=sentence):
         st.create(name, **options)
+
+
+def test_a_name_is_taken_once():
+    with pytest.raises(ConfigError, match="there is a network named 'vgg16' already"):
+        st.models.register("mine", st.nn.Linear, (4,), 2, "nobody", 2026, aliases=("vgg16",))
+    with pytest.raises(ConfigError, match="'mine' needs a builder, a function or class, got 5"):
+        st.models.register("mine", 5, (4,), 2, "nobody", 2026)
+    assert not st.models.known("mine")

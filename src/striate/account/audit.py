@@ -96,7 +96,7 @@ def audit(given: str, networks: Networks | None = None) -> Audit:
             findings += [_finding(row, quantity, opened[name], nodes, with_input)
                          for quantity in QUANTITIES if row.get(quantity)]
         except StriateError as error:
-            error.within(f"{given}, row {row['row']!r}", "table")
+            error.within("", f"row {row['row']!r} of {given}")
             raise
     return Audit(read.title, read.source, tuple(findings))
 

@@ -32,15 +32,17 @@ def listed() -> list[dict[str, Any]]:
     """Every network of the registry by year and paper. Its counts are read off its graph; no weight is drawn.
 
     Units: macs of one image; top1 in percent, as `top1_source` measured it. Heads that only training needs count
-    in neither figure.
+    in `all_parameters` alone.
     """
     entries = sorted(MODELS.values(), key=lambda e: (e.year, e.paper))
     found = []
     for e in entries:
-        graph = build(e.name).graph(e.input_shape)
+        net = build(e.name)
+        graph = net.graph(e.input_shape)
         parameters = sum(elements(Spec(s.shape)) for s in graph.states if s.parameter)
         found.append(dict(
             name=e.name, aliases=e.aliases, input=e.input_shape, classes=e.classes, parameters=parameters,
+            all_parameters=sum(elements(Spec(s.shape)) for s in net.parameters().values()),
             macs=sum(node.cost().macs for node in graph.nodes), top1=e.top1, top1_source=e.top1_source, year=e.year,
             paper=e.paper,
         ))

@@ -14,13 +14,14 @@ from typing import Any
 from striate.errors import ConfigError, StriateError, unknown_name
 from striate.nn import Module
 
-_FILES: set[str] = set()  # whose code was run
+_FILES: dict[Path, Path] = {}  # whose code was run: where it lies, as it was given
 
 
 def place_of(error: BaseException) -> str:
     """Where in a user's file an error came up, as FILE.py:LINE; empty if no such file was in play."""
     frames = traceback.extract_tb(error.__traceback__)
-    return next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if f.filename in _FILES), "")
+    places = ((_FILES.get(Path(f.filename).resolve()), f.lineno) for f in reversed(frames))
+    return next((f"{given}:{line}" for given, line in places if given is not None), "")
 
 
 def is_own(given: str) -> bool:
@@ -43,7 +44,7 @@ def own_network(given: str) -> Module:
         net = found if isinstance(found, Module) else _built(given, found)
     if not isinstance(net, Module):
         raise ConfigError(f"{given}: must be a Module, or give one when it is called, got {type(net).__name__}")
-    if not callable(getattr(net, "forward", None)):
+    if type(net).forward is Module.forward:
         raise ConfigError(f"{given}: a Module needs a forward(self, x)")
     return net
 
@@ -56,7 +57,7 @@ def _imported(path: Path) -> ModuleType:
         raise ConfigError(f"{path}: cannot be imported as Python")
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))  # what lies beside it can be imported, as if it were run
-    _FILES.add(str(path))
+    _FILES[path.resolve()] = path
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
             spec.loader.exec_module(module)
