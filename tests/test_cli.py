@@ -361,7 +361,8 @@ def test_models_lists_every_network_within_80_columns(capsys):
     assert status == 0 and err == "" and found.keys() <= {line.partition(" ")[0].rstrip(",") for line in lines}
     assert found["resnet50"] == dict(
         name="resnet50", aliases=[], input=[3, 224, 224], classes=1000, parameters=25_557_032,
-        all_parameters=25_557_032, macs=4_089_184_256, top1=76.13, top1_source="torchvision", year=2015, paper="He et al. 2015, arXiv 1512.03385")
+        all_parameters=25_557_032, macs=4_089_184_256,
+        top1=76.13, top1_source="torchvision", year=2015, paper="He et al. 2015, arXiv 1512.03385")
     assert (found["inception_v3"]["parameters"], found["inception_v3"]["all_parameters"]) == (23_834_568, 27_161_264)
     assert found["plain20_cifar"]["top1"] is None and found["vgg_d"]["aliases"] == ["vgg16"]
 
