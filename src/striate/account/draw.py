@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from striate.account.cost import Account, Row
 
 WIDTH = 80  # columns of a printed table
-NARROWEST = 26  # columns of a layer's name beside numbers in full; half of that at least beside short ones
+NARROWEST, LEAST = 26, 8  # columns of a layer's name beside numbers in full, and beside short ones
 Cells = tuple[Any, ...]
 
 
@@ -129,7 +129,7 @@ def _fitted(sheet: Sheet) -> list[tuple[str, ...]]:
         others = sum(max(map(len, column)) + 2 for column in list(zip(sheet.heads, *cells, strict=True))[1:])
         if WIDTH - others >= NARROWEST:
             break
-    return [(cut(r[0], max(WIDTH - others, NARROWEST // 2)), *r[1:]) for r in cells]
+    return [(cut(r[0], max(WIDTH - others, LEAST)), *r[1:]) for r in cells]
 
 
 def _full(cell: Any) -> str:
