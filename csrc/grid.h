@@ -3,7 +3,7 @@
 #pragma once
 #include "sizes.h"
 
-static const int64_t GRAIN = 16384;      // floats in a chunk: 64 KiB take about 5 us to stream, a barrier about 0.2 us
+static const int64_t GRAIN = 16384;      // floats in a chunk: 64 KiB take about 5 us to stream, a phase about 0.2 us
 static const int64_t MAX_PARTIALS = 64;  // chunks of a reduction, each with partial sums of its own
 
 static inline int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -153,7 +153,7 @@ import sys
 import numpy as np
 import striate as st
 from striate import account
-from striate.account.memory import loss_of
+from striate.train.evaluation import loss_of
 from striate.engine.step import TrainingStep
 from striate.train.evaluation import correct
 

@@ -396,6 +396,8 @@ MISTAKES = [
     (["summary", "lenet5", "--input", "1x0x28"], "input_shape must be positive, got 0"),
     (["summary", "lenet5", "--input", "3x28x28"], "conv1"),
     (["summary", "lenet5", "--batch", "0"], "batch must be positive"),
+    (["explain", "lenet5", "--batch", "0"], "explain: batch must be positive"),
+    (["latency", "lenet5", "--batch", "0"], "latency: batch must be positive"),
     (["summary", "lenet5", "--convention", "topr"], "no convention named 'topr'; did you mean 'thop'"),
     (["summary", "lenet5", "--budget", "2 elephants"], "--budget must be a number of bytes, as 2GiB or 500MB"),
     (["summary", "lenet5", "--csv", "--json"], "needs one of --csv, --markdown and --json"),

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from striate.account.cost import PARTS
-from striate.account.draw import cut, sizes
+from striate.account.draw import cut
 from striate.account.printed import Printed
 from striate.errors import FormatError, StriateError, unknown_name
-from striate.graph import Graph, Node, State, Value, elements, table
+from striate.graph import Graph, Node, State, Value, elements, sizes, table
 from striate.kernels.contract import Shape
 from striate.models import build, find
 from striate.nn import Module

@@ -9,8 +9,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from striate.graph import table
-from striate.kernels.contract import Shape
+from striate.graph import sizes, table
 
 if TYPE_CHECKING:
     from striate.account.cost import Account, Row
@@ -18,11 +17,6 @@ if TYPE_CHECKING:
 WIDTH = 80  # columns of a printed table
 NARROWEST, LEAST = 26, 8  # columns of a layer's name beside numbers in full, and beside short ones
 Cells = tuple[Any, ...]
-
-
-def sizes(shape: Shape) -> str:
-    """A shape as it is written on the command line: 1x28x28."""
-    return "x".join(map(str, shape)) or "scalar"
 
 
 @dataclass(frozen=True)

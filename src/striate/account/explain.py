@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from striate import ops
-from striate.account.draw import sizes
 from striate.engine.profile import PRODUCTS, CallProfile, Profile
 from striate.engine.programs import Request
 from striate.engine.step import TrainingStep
 from striate.errors import ConfigError
-from striate.graph import table
+from striate.graph import sizes, table
 from striate.kernels import _native, native
 from striate.kernels.algorithms import candidates, key
 from striate.kernels.contract import Shape, Spec
@@ -26,8 +24,9 @@ from striate.kernels.costs import work
 from striate.kernels.target import Target
 from striate.models import name_of
 from striate.nn import Module
+from striate.ops.arguments import integer
 from striate.train import SGD
-from striate.train.evaluation import main_output
+from striate.train.evaluation import loss_of, main_output
 
 EXPLAINS = 0.4  # of a call's time: less than that and a roofline does not hold it back
 LAYER = 26  # columns
@@ -105,7 +104,7 @@ def explain(net: Module, image: Shape, batch: int = 1, *, training: bool = False
     With training=True a step of SGD with learning rate 0; batch statistics move all the same.
     """
     isa, threads = native.default_isa(), native.get_threads()
-    profiles = _profiles(net, image, batch, training, tune, rounds)
+    profiles = _profiles(net, image, integer("explain", "batch", batch), training, tune, rounds)
     peak, copied = _native.peak_gflops(isa, threads, 0.2), _native.copy_gbs(threads, 0.2)
     target = native.target(isa, training=training, tuned=tuple(sorted(net.programs.tuned.items())) if tune else ())
     columns = zip(*(p.calls for p in profiles), strict=True)
@@ -125,14 +124,10 @@ def _profiles(net: Module, image: Shape, batch: int, training: bool, tune: bool,
     y = main_output(net.graph(image, batch=batch).outputs)
     if len(y.shape) != 2:
         raise ConfigError(f"explain: training needs a network whose output is (N, classes), got {tuple(y.shape)}")
-    step = TrainingStep(net.programs, _loss, SGD(lr=0.1, momentum=0.9), tune=tune)
+    step = TrainingStep(net.programs, loss_of(net), SGD(lr=0.1, momentum=0.9), tune=tune)
     targets = rng.integers(0, y.shape[1], batch)
     step(x, targets, lr=0.0, step=1)
     return [step.profile(x, targets, lr=0.0) for _ in range(rounds)]
-
-
-def _loss(outputs: Any, targets: Any) -> Any:
-    return ops.cross_entropy(main_output(outputs), targets)
 
 
 def _line(c: CallProfile, target: Target, peak: float, copied: float) -> Line:

@@ -10,31 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from striate import ops
 from striate.engine.place import Plan
 from striate.engine.programs import Request
-from striate.engine.trace import Loss
 from striate.errors import ConfigError, ShapeError, StriateError
 from striate.kernels.contract import Shape, Spec
 from striate.nn import Module
 from striate.ops.arguments import integer
 from striate.train import SGD
-from striate.train.evaluation import correct, main_output
+from striate.train.evaluation import correct, loss_of
 
 LIMIT = 2**24  # images; more are never asked for
-
-
-def main_loss(outputs: Any, targets: Any) -> Any:
-    """The cross-entropy of the main output."""
-    return ops.cross_entropy(main_output(outputs), targets)
-
-
-def loss_of(net: Module) -> Loss:
-    """The loss that a network with auxiliary heads brings as `loss`, else the cross-entropy of its main output."""
-    own: Loss = getattr(type(net), "loss", main_loss)
-    return own
 
 
 def request_of(net: Module, image: Shape, *, training: bool) -> Request:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
-
-import typer
 
 from striate.account.latency import predict
 from striate.cli.network import open_network
-from striate.cli.output import Json, Precision, Threads, show_json
+from striate.cli.output import Batch, Input, Json, Net, Precision, Threads, Training, show_json
 from striate.cli.summary import shape_of
 from striate.kernels import native
 
 
 def latency(
-    net: Annotated[str, typer.Argument(metavar="NET", help="A network's name, a saved file, a run, or FILE.py:NAME.")],
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="How many images at once.")] = 1,
-    training: Annotated[bool, typer.Option("--training", metavar=" ", help="A training step, not inference.")] = False,
-    input: Annotated[str | None, typer.Option(
-        metavar="CxHxW", help="The shape of one image, as 1x28x28. Default: what the network is for.")] = None,
+    net: Net,
+    batch: Batch = 1,
+    training: Training = False,
+    input: Input = None,
     threads: Threads = None,
     precision: Precision = "default",
     json: Json = False,

@@ -16,6 +16,15 @@ Threads = Annotated[int | None, typer.Option(
 
 Precision = Annotated[str, typer.Option(
     metavar="default|direct|fast", help="Which algorithms may be chosen.", show_default=False)]
+GivenPrecision = Annotated[str | None, typer.Option(
+    metavar="default|direct|fast", help="Which algorithms may be chosen. Default: default.")]
+Net = Annotated[str, typer.Argument(
+    metavar="NET", help="A network's name, a saved file, a run folder, or FILE.py:NAME: a Module of yours, or a class "
+    "or function that gives one; the file's code is run.")]
+Batch = Annotated[int, typer.Option(metavar="N", help="How many images at once.")]
+Training = Annotated[bool, typer.Option("--training", metavar=" ", help="A training step, not inference.")]
+Input = Annotated[str | None, typer.Option(
+    metavar="CxHxW", help="The shape of one image, as 1x28x28. Default: what the network is for.")]
 Tune = Annotated[bool, typer.Option(
     "--tune", metavar=" ", help="Measure once which algorithm is the fastest for each layer, and remember it.")]
 

@@ -10,7 +10,7 @@ import typer
 
 from striate import account
 from striate.cli.network import Opened, open_network
-from striate.cli.output import Json, show_json
+from striate.cli.output import Batch, Input, Json, Net, show_json
 from striate.errors import ConfigError
 from striate.kernels import native
 from striate.kernels.contract import Shape
@@ -20,12 +20,9 @@ UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
 
 
 def summary(
-    net: Annotated[str, typer.Argument(
-        metavar="NET", help="A network's name, a saved file, a run folder, or FILE.py:NAME: a Module of yours, or a "
-        "class or function that gives one; the file's code is run.")],
-    input: Annotated[str | None, typer.Option(
-        metavar="CxHxW", help="The shape of one image, as 1x28x28. Default: what the network is for.")] = None,
-    batch: Annotated[int, typer.Option(metavar="N", help="How many images at once.")] = 1,
+    net: Net,
+    input: Input = None,
+    batch: Batch = 1,
     convention: Annotated[str, typer.Option(
         metavar="|".join(account.CONVENTIONS), help="Whose way of counting operations.")] = "striate",
     budget: Annotated[str | None, typer.Option(

@@ -12,7 +12,7 @@ import typer
 from striate import data as datasets
 from striate import train as training
 from striate.cli.network import MODEL, RUNS, for_data, open_network
-from striate.cli.output import Json, Threads, Tune, say, show, show_json
+from striate.cli.output import GivenPrecision, Json, Threads, Tune, say, show, show_json
 from striate.cli.samples import save_samples, short_name
 from striate.errors import ConfigError, FormatError, NonFiniteError, unknown_name
 from striate.kernels import native
@@ -54,13 +54,11 @@ def train(
         metavar="STEPS", min=0, help="Steps in which it rises first; below 1, a share of all. Default: 0.1.")] = None,
     seed: Annotated[int | None, typer.Option(
         min=0, help="Of the initial weights and the order of the images. Default: 0.")] = None,
-    images: Annotated[int | None, typer.Option(
-        metavar="N", min=1, help="Train on the first N images only. Default: all.")] = None,
+    images: Annotated[int | None, typer.Option(metavar="N", min=1, help="The first N only. Default: all.")] = None,
     save_every: Annotated[int, typer.Option(
         metavar="STEPS", min=0, show_default=False, help="A checkpoint each so many steps, besides each epoch's.")] = 0,
     threads: Threads = None,
-    precision: Annotated[str | None, typer.Option(
-        metavar="default|direct|fast", help="Which algorithms may be chosen. Default: default.")] = None,
+    precision: GivenPrecision = None,
     tune: Tune = False,
     resume: Annotated[bool, typer.Option(
         "--resume", metavar=" ", help="Go on with the run in --out: same settings, same bits.")] = False,

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from striate.errors import ShapeError
-from striate.graph import Graph, Node
+from striate.graph import Graph, Node, sizes
 from striate.kernels.contract import Shape
 
 LARGEST = 1024  # pixels a side; larger images are not tried
@@ -44,20 +44,16 @@ def explained(error: ShapeError, graph: Graph, attempt: Callable[[Graph, Shape],
 
 def _way(graph: Graph) -> str:
     """Where the shape changed, from the input to the layer that failed."""
-    image = _sizes(graph.inputs[0].spec.shape[1:])
+    image = sizes(graph.inputs[0].spec.shape[1:])
     stations, last = [f"input {image}"], image
     for node in graph.nodes:
-        shape = _sizes(node.outputs[0].spec.shape[1:])
+        shape = sizes(node.outputs[0].spec.shape[1:])
         if shape != last and node.outputs[0].ndim > 1:  # not the statistics of a batch
             stations.append(f"{node.path or node.op.name} {shape}")
             last = shape
     if len(stations) > SHOWN:
         stations = [*stations[:2], "...", *stations[3 - SHOWN :]]
     return ", ".join(stations)
-
-
-def _sizes(shape: Shape) -> str:
-    return "x".join(map(str, shape)) or "scalar"
 
 
 def _judged(graph: Graph, attempt: Callable[[], Any]) -> Size:

@@ -23,7 +23,7 @@ from striate.kernels.native import DTYPES, encode
 from striate.ops.dispatch import check_targets
 
 TEAM_NS = 100_000  # a run below this (about 60 us in truth) is done by one thread sooner than another wakes up
-CALL_NS = 3_000  # a call below this costs more to share than to do: a barrier is about 1 us
+CALL_NS = 3_000  # a call below this costs more to share than to do: a phase is about 1 us
 
 Tensor = tuple[int, int, tuple[int, ...], int, int]  # block, offset, shape, ld, dtype code
 
@@ -196,7 +196,7 @@ def scratch_bytes(isa: str, threads: int, call: Call) -> int:
 
 
 def alone(calls: list[Call]) -> list[bool]:
-    """Whether each call is too small to share among threads: the leader computes it while the others wait."""
+    """Whether each call is too small to share among threads: one computes it while the others wait."""
     ns = [estimated_ns(c) for c in calls]
     tiny = sum(n for c, n in zip(calls, ns, strict=True) if c.section != "prelude") < TEAM_NS
     return [tiny or n < CALL_NS for n in ns]

@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def sizes(shape: Sequence[int]) -> str:
+    """A shape as it is written on the command line: 1x28x28."""
+    return "x".join(map(str, shape)) or "scalar"
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> str:
     """Aligned text columns under `heads`; the heads named in `right` are right-aligned."""
     cells = [tuple(heads), *(tuple(map(str, r)) for r in rows)]

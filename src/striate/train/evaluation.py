@@ -51,6 +51,12 @@ def main_output(outputs: Any) -> Any:
     return outputs
 
 
+def loss_of(net: Module) -> Loss:
+    """What a network is trained by unless another loss is given: its own `loss`, else cross-entropy."""
+    own: Loss = getattr(net, "loss", ops.cross_entropy)
+    return own
+
+
 def evaluate(net: Module, data: Dataset, *, batch_size: int = BATCH, loss: Loss = ops.cross_entropy,
              stopped: Callable[[], bool] = lambda: False, tune: bool = False) -> Score | None:
     """Loss and accuracy of `net` over all of `data`; None if `stopped` said so before the end."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from striate import ops
 from striate.data import Dataset
 from striate.engine.trace import Loss
 from striate.errors import ConfigError, DtypeError, FormatError, NonFiniteError
@@ -22,7 +21,7 @@ from striate.graph import Array
 from striate.nn import Module, save
 from striate.train import checkpoint
 from striate.train.checkpoint import Checkpoint
-from striate.train.evaluation import confusion, evaluate
+from striate.train.evaluation import confusion, evaluate, loss_of
 from striate.train.events import EpochDone, EpochStarted, Event, Listener, Note, Resumed, Saved, StepDone
 from striate.train.folder import RunFolder, writing
 from striate.train.optim import SGD, Adam
@@ -76,7 +75,7 @@ def fit(net: Module, train: Dataset | tuple[Array, Array], test: Dataset | tuple
         net, as_dataset("train", train), None if test is None else as_dataset("test", test), epochs, batch_size,
         SGD(lr=0.05, momentum=0.9, weight_decay=5e-4) if optimizer is None else optimizer,
         cosine(warmup=0.1) if schedule is None else schedule,
-        getattr(net, "loss", ops.cross_entropy) if loss is None else loss, seed, save_every, tune, notes or {},
+        loss_of(net) if loss is None else loss, seed, save_every, tune, notes or {},
         memory_budget,
     )
     settings.plan()

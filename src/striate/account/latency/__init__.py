@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from striate.account.draw import sizes
+from striate.account.draw import cut
 from striate.account.latency.amounts import Amounts, amounts, run_amounts
 from striate.account.latency.store import Calibration, load
 from striate.account.memory import plan_of
 from striate.errors import ConfigError
-from striate.graph import table
+from striate.graph import sizes, table
 from striate.kernels import native
 from striate.kernels.contract import Shape
 from striate.models import name_of
@@ -69,7 +69,7 @@ class Prediction:
     def __str__(self) -> str:
         what = "a training step" if self.training else "inference"
         head = f"{self.name}, input {sizes(self.input)}, {what}: isa {self.isa}, threads {self.threads}"
-        rows = [(_cut(layer, LAYER), _cut(", ".join(kernels), KERNELS), f"{ms:.3f}", f"{low:.3f} to {high:.3f}",
+        rows = [(cut(layer, LAYER), cut(", ".join(kernels), KERNELS), f"{ms:.3f}", f"{low:.3f} to {high:.3f}",
                  f"{ms / self.ms:.1%}") for layer, (kernels, ms, low, high) in self.layers().items()]
         strange = sorted({r.kernel for r in self.rows if not r.calibrated})
         note = f"\nnot calibrated, a guess from the other kernels: {', '.join(strange)}" if strange else ""
@@ -106,7 +106,3 @@ def _prediction(found: Calibration, name: str, shape: Shape, training: bool, par
 def _row(found: Calibration, a: Amounts, ms: float) -> Row:
     wide = math.exp(found.spread.half([(a, ms)]))
     return Row(a.layer or a.kernel, a.kernel, a.section, ms, ms / wide, ms * wide, a.family in found.prices.families)
-
-
-def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[: room - 3]}..."
