@@ -22,6 +22,8 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "conv_dx.h"
 #include "across_pool.h"
 #include "conv_dw.h"
+#include "conv_pool_dw.h"
+#include "conv_pool_dx.h"
 #include "winograd_dw.h"
 #include "elementwise.h"
 #include "activation.h"

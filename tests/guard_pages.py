@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 from arrays import arrays_of
-from cases import POINT, SAME, WINOGRAD, Call, norm_call
+from cases import POINT, SAME, WINOGRAD, Call, norm_call, pooled_calls
 from elsewhere import Elsewhere
 from striate.kernels import native
 
@@ -75,6 +75,9 @@ def convolutions(n, m):
         yield Call("conv2d_dw", x=x, dy=y, kernel=w[2:], **at)
     for x, w in (((2, n, 4, 6), (m, n, 3, 3)), ((5, 3, 6, 5), (n, 3, 3, 3))):
         yield Call("conv2d_max_pool", x=x, w=w, b=w[:1], **SAME, activation=1)
+    for x, o in (((2, n, 4, 6), m), ((5, 1, 6, n + 1), 6), ((2, 3, 4, n + 1), 5)):
+        yield Call("conv2d_max_pool", x=x, w=(o, x[1], 3, 3), b=(o,), **SAME, activation=1)
+        yield from pooled_calls(x, o, (3, 3), pad=1)
 
 
 def linear(n, m):

@@ -120,15 +120,16 @@ def test_a_key_tells_problems_apart():
     names = {key(p, t) for t in (AVX2, STEP, replace(AVX2, precision="fast")) for p in (
         problem(), problem("dx"), problem("dw"), problem(n=5), problem(c=8), problem(o=8), problem(size=9),
         problem(kernel=5), problem(stride=2), problem(padding=0), problem(dilation=2), problem(groups=2),
-        problem(epilogue="moments"), problem(epilogue="max_pool"),
+        problem(epilogue="moments"), problem(epilogue="max_pool"), problem("dx", epilogue="max_pool"),
     )}
-    assert len(names) == 3 * 14
+    assert len(names) == 3 * 15
 
 
 # ---- lowering
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
-@pytest.mark.parametrize("name", ["conv2d", "conv2d_moments", "conv2d_max_pool", "conv2d_dx", "conv2d_dw"])
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_moments", "conv2d_max_pool", "conv2d_dx", "conv2d_dw",
+                                  "conv2d_max_pool_dx", "conv2d_max_pool_dw"])
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_lowered_is_the_definition(name, algorithm, kernel):
     """Every algorithm, as the reference computes it in float64, gives what the definition says."""
@@ -152,9 +153,13 @@ def _definition(name, kernel):
     at = dict(stride=(1, 1), padding=(2, 1, 0, kernel - 1), dilation=(1, 1), groups=1)
     dy = reference.kernels().conv2d(x, w, None, None, **at, activation=0)
     b, r = rng.standard_normal(7), rng.standard_normal(dy.shape)
+    y, index = reference.kernels().conv2d_max_pool(x, w, b, **at, activation=1)
+    pooled = (rng.standard_normal(y.shape), index, y)
     return {
         "conv2d": ((x, w, b, r), at | {"activation": 1}), "conv2d_moments": ((x, w, b), at),
         "conv2d_max_pool": ((x, w, b), at | {"activation": 1}),
+        "conv2d_max_pool_dx": ((*pooled, w), at | {"size": (11, 9)}),
+        "conv2d_max_pool_dw": ((x, *pooled), at | {"kernel": (kernel, kernel)}),
         "conv2d_dx": ((dy, w), at | {"size": (11, 9)}), "conv2d_dw": ((x, dy), at | {"kernel": (kernel, kernel)}),
     }[name]
 

@@ -238,7 +238,7 @@ def test_profile_names_every_call():
     step = TrainingStep(net.programs, ops.cross_entropy, SGD(0.1))
     profile = step.profile(x, targets, lr=0.1)
     assert len(profile.calls) == len(step.program(x, targets).plan.tape.calls)
-    assert profile.ns > 0 and "conv2d_dw" in str(profile)
+    assert profile.ns > 0 and "conv2d_pool_dw" in str(profile)
     forward = sum(c.flops for c in profile.calls if c.section == "forward" and c.kernel in PRODUCTS)
     assert forward == 2 * 32 * 416_520
 

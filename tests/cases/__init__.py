@@ -9,13 +9,13 @@ import inspect
 from cases.case import Call, Case
 from cases.elementwise import ELEMENTWISE, LOSSES, MOVES
 from cases.errors import ERRORS
-from cases.kernels import CALLS, WINOGRAD, norm_call
+from cases.kernels import CALLS, WINOGRAD, norm_call, pooled_calls
 from cases.layers import CONVOLUTION, FUSED, NORMALISATION, POINT, SAME
 from cases.pooling import CALLBACKS, POOLING, cube, l2
 from striate import ops
 
 __all__ = ["CALLS", "CASES", "ERRORS", "POINT", "SAME", "WINOGRAD", "Call", "Case", "cube", "l2", "norm_call",
-           "public_operations"]
+           "pooled_calls", "public_operations"]
 
 CASES = CONVOLUTION + POOLING + CALLBACKS + NORMALISATION + ELEMENTWISE + LOSSES + MOVES + FUSED
 

@@ -55,10 +55,36 @@ def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call
     return Call(kernel, **given, **last, eps=1e-3, activation=(at >> 3 & 1) << (at >> 4 & 1) * 2, **more)
 
 
+def pooled_calls(x: tuple[int, ...], o: int, kernel: tuple[int, int], *, stride: int = 1, pad: int = 0,
+                 y: bool = True, **more: Any) -> list[Call]:
+    """Both gradients of a convolution in front of a pool; with `groups` the definitions, else the kernels."""
+    gaps = more.get("dilation", (1, 1))
+    out = tuple((s + 2 * pad - d * (k - 1) - 1) // stride + 1 for s, k, d in zip(x[2:], kernel, gaps, strict=True))
+    dy = (x[0], o, out[0] // 2, out[1] // 2)
+    index = np.resize(np.array([0, 3, 1, 2, 2, 0, 3], np.uint8), dy)
+    at = dict(dy=dy, index=index, y=dy if y else None, stride=(stride, stride), padding=(pad,) * 4, **more)
+    name = "max_pool" if more else "pool"
+    w = (o, x[1] // more.get("groups", 1), *kernel)
+    return [Call(f"conv2d_{name}_dx", w=w, size=x[2:], **at), Call(f"conv2d_{name}_dw", x=x, kernel=kernel, **at)]
+
+
+POOLED_CALLS = [
+    *(call for c in (1, 2, 3, 5, 6, 7, 11, 17) for o in (1, 2, 5, 16, 33)  # 1 to 4 vectors a kernel row and more
+      for call in pooled_calls((2, c, 9, 8), o, (3, 3), pad=1)),
+    *(call for kernel in ((5, 5), (1, 1), (1, 7), (7, 2), (2, 3)) for stride in (1, 2) for y in (True, False)
+      for call in pooled_calls((3, 2, 17, 15), 4, kernel, stride=stride, pad=kernel[0] // 2, y=y)),
+    *(call for n, size in ((0, 6), (1, 70), (40, 10)) for call in pooled_calls((n, 1, size, size), 6, (5, 5), pad=2)),
+    *(call for x, o, groups, dilation in (((2, 4, 9, 8), 6, 2, (1, 1)), ((2, 3, 9, 8), 5, 1, (2, 1)),
+                                          ((5, 3, 9, 8), 5, 1, (1, 1)), ((2, 40, 6, 7), 36, 1, (1, 1)))
+      for call in pooled_calls(x, o, (2, 3), pad=1, groups=groups, dilation=dilation)),
+]
+
+
 # Many pixels and channels: several blocks, runs and strips of a reduction, with rows and columns left over.
 LARGE = ((3, 37, 40, 20), (5, 6, 90, 61), (131, 520, 1, 3), (70, 1030), (2, 16, 127, 65))
 CALLS = [
     *WINOGRAD_CALLS,
+    *POOLED_CALLS,
     *(norm_call(kernel, (2, c, 3, 5), c % 32) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
       for c in range(1, 41)),
     *(norm_call(kernel, x, at) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")

@@ -62,6 +62,30 @@ def conv2d_dx(dy, w, *, size, stride, padding, dilation, groups):
     return dx
 
 
+def conv2d_max_pool_dx(dy, index, y, w, *, size, **at):
+    return conv2d_dx(spread(dy, index, y, size, w.shape[2:], **at), w, size=size, **at)
+
+
+def conv2d_max_pool_dw(x, dy, index, y, *, kernel, **at):
+    before = spread(dy, index, y, x.shape[2:], kernel, **at)
+    return conv2d_dw(x, before, kernel=kernel, **at), np.stack([before[:, o].sum() for o in range(dy.shape[1])])
+
+
+def conv2d_pool_dx(dy, index, y, w, **at):
+    return conv2d_max_pool_dx(dy, index, y, w, **at, dilation=(1, 1), groups=1)
+
+
+def conv2d_pool_dw(x, dy, index, y, **at):
+    return conv2d_max_pool_dw(x, dy, index, y, **at, dilation=(1, 1), groups=1)
+
+
+def spread(dy, index, y, size, kernel, *, stride, padding, dilation, groups):
+    """The gradient of the map before the pool."""
+    out = [(s + low + high - d * (k - 1) - 1) // t + 1 for s, low, high, k, t, d in
+           zip(size, padding[::2], padding[1::2], kernel, stride, dilation, strict=True)]
+    return max_pool_dx(dy, index, y, size=out, kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1))
+
+
 def conv2d_dw(x, dy, *, kernel, stride, padding, dilation, groups):
     dw = np.zeros((dy.shape[1], x.shape[1] // groups, *kernel), x.dtype)
     for (i, j), (kh, kw), (h, wide) in meetings(x.shape[2:], kernel, stride, padding, dilation):

@@ -17,7 +17,7 @@ from striate.kernels.target import Target
 
 def choose(tape: Tape, target: Target) -> Tape:
     """`tape` with every definition lowered to the kernels that compute it."""
-    k = Recorder(target)
+    k = Recorder(target, once=True)  # two gradients may begin with the same pass
     at: dict[Storage, Storage] = {}  # storage of a lowered call's output -> the storage that holds it now
 
     def moved(b: Buffer | None) -> Buffer | None:

@@ -37,11 +37,15 @@ class Optimizer(Protocol):
 
 
 class Recorder:
-    """A kernel set that computes nothing: every call is written down and gives buffers."""
+    """A kernel set that computes nothing: every call is written down and gives buffers.
 
-    def __init__(self, target: Target) -> None:
+    With `once` a call that stands there already is not written down again: its buffers are given a second time.
+    """
+
+    def __init__(self, target: Target, once: bool = False) -> None:
         self.target = target
         self.calls: list[Call] = []
+        self._known: dict[Any, Any] | None = {} if once else None
         self.section, self.path = "forward", ""
         self._count: dict[str, int] = {}
         self._named: set[Storage] = set()
@@ -93,13 +97,19 @@ class Recorder:
             b if b is None else self._laid_out(b, dense or name.rstrip("?*") in DENSE)
             for b, name in zip(inputs, names, strict=False)
         )
+        key = (row.name, laid, tuple(params.items()))
+        if self._known is not None and key in self._known:
+            return self._known[key]
         specs = row.shapes(*(None if b is None else b.spec for b in laid), **params)
         outputs = tuple(
             None if spec is None else self.buffer(self._stem(name), spec, dense=dense or name.rstrip("?") in DENSE)
             for name, spec in zip(row.outputs, specs, strict=True)
         )
         self.calls.append(Call(row, laid, outputs, params, self.section, self.path))
-        return outputs[0] if len(outputs) == 1 else outputs
+        given = outputs[0] if len(outputs) == 1 else outputs
+        if self._known is not None:
+            self._known[key] = given
+        return given
 
     def _laid_out(self, b: Buffer, dense: bool) -> Buffer:
         """`b` in the layout a kernel wants, by a call that rearranges it if need be."""

@@ -31,6 +31,7 @@ GAIN = 0.97  # of the predicted best's time: below that another one takes its pl
 SECONDS = 0.02  # for a problem, but at least ROUNDS
 ROUNDS = 5
 CACHE_BYTES = 32 << 20
+PLACES = np.array([0, 3, 1, 2, 2, 0, 3], np.uint8)  # of maxima in their windows
 READ = {"forward": ("x",), "dx": ("dy",), "dw": ("x", "dy")}
 
 
@@ -94,8 +95,10 @@ def least(programs: list[Program], feeds: dict[str, Array], seconds: float, cold
 def trial(p: Problem, target: Target) -> tuple[Tape, dict[str, Array]]:
     """A tape of nothing but the problem, and numbers to feed it with."""
     k = Recorder(target)
-    shapes: dict[str, Shape] = {"x": (p.n, p.c, *p.size), "dy": (p.n, p.o, *p.out)}
-    given = {name: k.buffer(name, Spec(shapes[name])) for name in READ[p.kind]}
+    pooled = p.kind != "forward" and p.epilogue == "max_pool"
+    behind = (p.n, p.o, p.out[0] // 2, p.out[1] // 2) if pooled else (p.n, p.o, *p.out)
+    specs = {"x": Spec((p.n, p.c, *p.size)), "dy": Spec(behind), "index": Spec(behind, "uint8"), "y": Spec(behind)}
+    given = {name: k.buffer(name, specs[name]) for name in READ[p.kind] + ("index", "y") * pooled}
     weight = State(_numbers((p.o, p.c // p.groups, *p.kernel)), trainable=False, path="w")
     w = k.buffer("w", Spec(weight.shape), dense=True, source=None if target.training else weight)
     made = _recorded(k, p, given, w)
@@ -104,15 +107,17 @@ def trial(p: Problem, target: Target) -> tuple[Tape, dict[str, Array]]:
         given["w"] = w
     states = {} if target.training else {weight: w}
     tape = Tape(k.calls, [TapeInput(name, b, 0) for name, b in given.items()], results, states=states)
-    return tape, {name: _numbers(b.shape) for name, b in given.items()}
+    feeds = {name: _numbers(b.shape) for name, b in given.items()}
+    return tape, feeds | {name: np.resize(PLACES, b.shape) for name, b in given.items() if b.dtype == "uint8"}
 
 
 def _recorded(k: Recorder, p: Problem, given: dict[str, Buffer], w: Buffer) -> Any:
     at: dict[str, Any] = dict(stride=p.stride, padding=p.padding, dilation=p.dilation, groups=p.groups)
+    pool = "max_pool_" if p.epilogue == "max_pool" else ""
     if p.kind == "dw":
-        return k.conv2d_dw(given["x"], given["dy"], kernel=p.kernel, **at)
+        return getattr(k, f"conv2d_{pool}dw")(*given.values(), kernel=p.kernel, **at)
     if p.kind == "dx":
-        return k.conv2d_dx(given["dy"], w, size=p.size, **at)
+        return getattr(k, f"conv2d_{pool}dx")(*given.values(), w, size=p.size, **at)
     if p.epilogue:
         if p.epilogue == "max_pool":
             at["activation"] = 1

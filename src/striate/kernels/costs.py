@@ -56,6 +56,8 @@ NS: Mapping[str, Mapping[int, tuple[float, ...]]] = {
     },
 }
 UNIT = 48  # tiles between two readings of the transformed filters (winograd.h)
+PATCHED = 1 << 16  # floats of an image of dx that stays in L2 while patches are added to it
+PATCH = {"dx": 3.3, "dw": 4.0}  # how long a multiply-add takes that loads a patch, beside one of a register tile
 LINE = 16  # channels of a tile are transformed in lines of so many
 
 
@@ -85,20 +87,42 @@ def reads_in_place(p: Problem) -> bool:
     return p.groups == 1 and math.prod(p.kernel) > 1 and p.dilation[1] == 1 and p.o <= 32 and p.c <= 31
 
 
+def sends_patches(p: Problem) -> bool:
+    """Whether the direct algorithm goes from the gradient of a pooled map to patches of x: csrc/conv_pool_dw.h."""
+    few = p.groups == 1 and math.prod(p.kernel) > 1 and p.dilation == (1, 1) and p.o <= 32 and p.c <= 31
+    top, bottom, left, right = p.padding
+    image = (p.size[0] + top + bottom) * (p.size[1] + left + right) * p.c
+    return p.kind != "forward" and p.epilogue == "max_pool" and few and image <= PATCHED
+
+
+def _patches(p: Problem, target: Target) -> Work:
+    """One of the four pixels of a window has a gradient; a multiply-add needs a load of its own, for dX also a sum."""
+    windows = p.n * (p.out[0] // 2) * (p.out[1] // 2)
+    lanes = windows * p.o * p.kernel[0] * _whole(p.kernel[1] * p.c, target.width)
+    return Work(multiplies=lanes * PATCH[p.kind], moved=p.n * p.c * math.prod(p.size) + 2 * windows * p.o)
+
+
+def _apart(p: Problem) -> float:
+    """Floats moved by a pass of its own between a convolution and its pool."""
+    return 2 * p.n * p.o * math.prod(p.out) if p.epilogue == "max_pool" else 0
+
+
 def _direct(p: Problem, target: Target) -> Work:
+    if sends_patches(p):
+        return _patches(p, target)
     rows, taps, across = p.n * math.prod(p.pixels), math.prod(p.kernel), across_images(p)
     columns = _whole(p.columns // p.groups, target.width if across else target.nr)
     depth = taps * (p.depth // p.groups) / math.prod(p.stride if p.kind == "dx" else (1, 1))  # dX: by phases
     filters = taps * p.groups * (p.depth // p.groups) * columns
     in_place = across or (taps == 1 and p.stride == (1, 1))
-    apart = p.epilogue == "max_pool" and not across  # the pooling is a pass of its own
+    pooled = across and p.kind == "forward"  # within the kernel
     return Work(
         multiplies=_whole(rows, target.mr) * p.groups * columns * depth,
         gathered=0 if in_place else rows * p.groups * depth,
         packed=filters if target.training else 0,
         weights=filters,
         again=filters * (math.ceil(rows / target.mc) - 1),
-        moved=_tensors(p) + (2 * p.n * p.o * math.prod(p.out) if apart else 0),
+        moved=_tensors(p) + (0 if pooled else _apart(p)),
     )
 
 
@@ -106,7 +130,7 @@ def _winograd(p: Problem, target: Target, tile: int) -> Work:
     points = (tile + p.kernel[0] - 1) ** 2
     tiles, columns, depth = _tiles(p, tile), _whole(p.columns, target.nr), _whole(p.depth, LINE)
     filters = points * p.depth * columns
-    fused = p.epilogue != "max_pool" or tile % 2 == 0
+    pooled = p.kind == "forward" and tile % 2 == 0
     return Work(
         multiplies=_whole(tiles, target.mr) * points * p.depth * columns,
         gathered=tiles * points * depth,
@@ -114,11 +138,13 @@ def _winograd(p: Problem, target: Target, tile: int) -> Work:
         packed=filters if target.training else 0,
         weights=filters,
         again=filters * (math.ceil(tiles / UNIT) - 1),
-        moved=_tensors(p) + (0 if fused else 2 * p.n * p.o * math.prod(p.out)),
+        moved=_tensors(p) + (0 if pooled else _apart(p)),
     )
 
 
 def _direct_dw(p: Problem, target: Target) -> Work:
+    if sends_patches(p):
+        return _patches(p, target)
     rows, taps = p.n * math.prod(p.out), math.prod(p.kernel)
     depth = taps * (p.c // p.groups)
     columns = p.groups * _whole(p.o // p.groups, target.nr)
@@ -127,7 +153,7 @@ def _direct_dw(p: Problem, target: Target) -> Work:
         gathered=0 if (taps == 1 and p.stride == (1, 1)) or reads_in_place(p) else rows * depth * p.groups,
         weights=depth * columns,
         again=depth * columns * (math.ceil(rows / target.kc) - 1),
-        moved=_tensors(p),
+        moved=_tensors(p) + _apart(p),
     )
 
 
@@ -140,7 +166,7 @@ def _winograd_dw(p: Problem, target: Target, tile: int) -> Work:
         gathered=tiles * points * (_whole(p.c, LINE) + columns),
         packed=sums,
         again=sums * (math.ceil(tiles / target.kc) - 1),
-        moved=_tensors(p),
+        moved=_tensors(p) + _apart(p),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from striate.kernels import problem
 from striate.kernels.algorithms import Algorithm, chosen
 from striate.kernels.contract import HALVING, Shape
-from striate.kernels.costs import across_images
+from striate.kernels.costs import across_images, sends_patches
 
 Kernels = Any  # a kernel set; the contract test, not the type checker, holds its signatures
 At = dict[str, Any]  # where the filters are laid: stride, padding, dilation, groups
@@ -64,23 +64,60 @@ def _convolved(k: Kernels, algorithm: Algorithm, x: Any, w: Any, b: Any, r: Any,
 def conv2d_dx(k: Kernels, dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
               groups: int) -> Any:
     at: At = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    tile = chosen(problem.conv2d_dx(dy, w, size=size, **at), k.target).tile
+    return _sent_back(k, chosen(problem.conv2d_dx(dy, w, size=size, **at), k.target), dy, w, size=size, **at)
+
+
+def _sent_back(k: Kernels, algorithm: Algorithm, dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape,
+               dilation: Shape, groups: int) -> Any:
+    tile = algorithm.tile
     if tile:  # dX is dy convolved with the filters turned half round and exchanged, its border as far as taps reach
         u = k.winograd_filters(w, tile=tile, for_dx=1, nr=k.target.nr)
         border = tuple(w.shape[2] - 1 - p for p in padding)
         return k.conv2d_winograd(dy, u, None, None, out_channels=w.shape[1], kernel=w.shape[2], tile=tile,
                                  padding=border, activation=0, pool=0, moments=0)[0]
     wp = k.pack_filters(w, groups=groups, for_dx=1, stride=stride, dilation=dilation, nr=k.target.nr)
-    return k.conv2d_dx_gemm(dy, wp, in_channels=w.shape[1] * groups, size=size, kernel=w.shape[2:], **at)
+    return k.conv2d_dx_gemm(dy, wp, in_channels=w.shape[1] * groups, size=size, kernel=w.shape[2:], stride=stride,
+                            padding=padding, dilation=dilation, groups=groups)
 
 
 def conv2d_dw(k: Kernels, x: Any, dy: Any, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
               groups: int) -> Any:
     at: At = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    tile = chosen(problem.conv2d_dw(x, dy, **at), k.target).tile
-    if tile:
-        return k.conv2d_dw_winograd(x, dy, kernel=kernel[0], tile=tile, padding=padding)
-    return k.conv2d_dw(x, dy, **at)
+    return _correlated(k, chosen(problem.conv2d_dw(x, dy, **at), k.target), x, dy, **at)
+
+
+def _correlated(k: Kernels, algorithm: Algorithm, x: Any, dy: Any, *, kernel: Shape, padding: Shape, **at: Any) -> Any:
+    if algorithm.tile:
+        return k.conv2d_dw_winograd(x, dy, kernel=kernel[0], tile=algorithm.tile, padding=padding)
+    return k.conv2d_dw(x, dy, kernel=kernel, padding=padding, **at)
+
+
+# The gradients of conv2d_max_pool: straight from the pooled map, or from the map before it, with its zeros.
+
+def conv2d_max_pool_dx(k: Kernels, dy: Any, index: Any, y: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape,
+                       dilation: Shape, groups: int) -> Any:
+    at: At = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    wanted = problem.conv2d_max_pool_dx(dy, index, y, w, size=size, **at)
+    algorithm = chosen(wanted, k.target)
+    if not algorithm.tile and sends_patches(wanted):
+        return k.conv2d_pool_dx(dy, index, y, w, size=size, stride=stride, padding=padding)
+    return _sent_back(k, algorithm, _unpooled(k, wanted, dy, index, y), w, size=size, **at)
+
+
+def conv2d_max_pool_dw(k: Kernels, x: Any, dy: Any, index: Any, y: Any, *, kernel: Shape, stride: Shape, padding: Shape,
+                       dilation: Shape, groups: int) -> Any:
+    at: At = dict(kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    wanted = problem.conv2d_max_pool_dw(x, dy, **at)
+    algorithm = chosen(wanted, k.target)
+    if not algorithm.tile and sends_patches(wanted):
+        return k.conv2d_pool_dw(x, dy, index, y, kernel=kernel, stride=stride, padding=padding)
+    spread = _unpooled(k, wanted, dy, index, y)
+    return _correlated(k, algorithm, x, spread, **at), k.channel_sum(spread)
+
+
+def _unpooled(k: Kernels, p: problem.Problem, dy: Any, index: Any, y: Any) -> Any:
+    window = {name: value for name, value in HALVING.items() if name != "ceil"}
+    return k.max_pool_dx(dy, index, y, size=p.out, **window)
 
 
 # A linear layer of no more images than outputs is computed from its weights as they lie: a packed copy is as large as
@@ -113,5 +150,9 @@ def _as_map(x: Any) -> Any:
 
 
 # Definitions that have no kernel of their own; conv2d_dw has one, its direct algorithm, and others on a tape.
-LOWERINGS = {f.__name__: f for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, linear, linear_dx, linear_dw)}
+LOWERINGS = {
+    f.__name__: f
+    for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, conv2d_max_pool_dx, conv2d_max_pool_dw, linear,
+              linear_dx, linear_dw)
+}
 ON_TAPE = LOWERINGS | {"conv2d_dw": conv2d_dw}

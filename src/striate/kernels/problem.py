@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from striate.kernels.contract import Shape, conv_size
+from striate.kernels.contract import Shape, Spec, conv_size
 
 
 @dataclass(frozen=True)
 class Problem:
     """Sizes and geometry; c, o, size and out are those of the forward pass whatever the kind.
 
-    kind: forward, dx or dw. epilogue: "moments" or "max_pool" if the result is wanted with its statistics, or pooled.
+    kind: forward, dx or dw. epilogue: "moments" or "max_pool" if the result is wanted with its statistics, or pooled; a
+    gradient with "max_pool" is given behind the pool. `out` is the map before it.
     """
 
     kind: str
@@ -86,6 +87,16 @@ def conv2d_dx(dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape, di
                    tuple(w.shape[2:]), tuple(stride), tuple(padding), tuple(dilation), groups)
 
 
+def conv2d_max_pool_dx(dy: Any, index: Any, y: Any, w: Any, *, size: Shape, **at: Any) -> Problem:
+    x = Spec((dy.shape[0], w.shape[1] * at["groups"], *size))
+    return replace(conv2d_max_pool(x, w, **at), kind="dx")
+
+
+def conv2d_max_pool_dw(x: Any, dy: Any, *_: Any, kernel: Shape, **at: Any) -> Problem:
+    w = Spec((dy.shape[1], x.shape[1] // at["groups"], *kernel))
+    return replace(conv2d_max_pool(x, w, **at), kind="dw")
+
+
 def conv2d_dw(x: Any, dy: Any, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
               groups: int) -> Problem:
     return Problem("dw", x.shape[0], x.shape[1], dy.shape[1], tuple(x.shape[2:]), tuple(dy.shape[2:]), tuple(kernel),
@@ -111,5 +122,6 @@ def linear_dw(x: Any, dy: Any, *_: Any, **__: Any) -> Problem:
 
 PROBLEMS = {
     f.__name__: f
-    for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, conv2d_dw, linear, linear_dx, linear_dw)
+    for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, conv2d_dw, conv2d_max_pool_dx, conv2d_max_pool_dw,
+              linear, linear_dx, linear_dw)
 } | {"linear_dw_sgd": linear_dw, "linear_dw_adam": linear_dw}  # with the update behind it

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from striate.graph import Cost, Op
-from striate.kernels.contract import HALVING, ROWS, Spec
+from striate.kernels.contract import ROWS, Spec
 from striate.ops.activation import per_element
 from striate.ops.conv import (
     conv2d_cost,
@@ -74,10 +74,10 @@ def conv2d_max_pool_forward(k: Kernels, x: T, w: T, b: T, *, flip: bool, **param
 def conv2d_max_pool_backward(k: Kernels, saved: Any, dy: T, *, flip: bool, activation: int, **at: Any) -> tuple[T, ...]:
     x, filters, y, index, has_bias = saved
     # A pooled value passed the activation exactly if the pixel it came from did: the map before the pool is not kept.
-    (map_,) = ROWS["conv2d"].shapes(Spec(x.shape), Spec(filters.shape), None, None, activation=0, **at)
-    window = {name: value for name, value in HALVING.items() if name != "ceil"}
-    spread = k.max_pool_dx(dy, index, y if activation else None, size=map_.shape[2:], **window)
-    return conv2d_gradients(k, x, filters, has_bias, spread, flip=flip, **at)
+    passed = y if activation else None
+    dw, db = k.conv2d_max_pool_dw(x, dy, index, passed, kernel=filters.shape[2:], **at)
+    dx = k.conv2d_max_pool_dx(dy, index, passed, filters, size=x.shape[2:], **at)
+    return dx, k.flip(dw) if flip else dw, db if has_bias else None
 
 
 def conv2d_max_pool_cost(x: Spec, w: Spec, b: Spec | None, **params: Any) -> Cost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from striate.errors import ShapeError
@@ -41,7 +42,7 @@ def _conv2d_moments(x: Spec, w: Spec, b: Spec | None, **at: Any) -> Results:
     return y, *ROWS["batch_moments"].shapes(y)
 
 
-def _conv2d_max_pool(x: Spec, w: Spec, b: Spec | None, **at: Any) -> Results:
+def _conv2d_max_pool(x: Spec, w: Spec, b: Spec | None, **at: Any) -> tuple[Spec, ...]:
     (y,) = _conv2d(x, w, b, **at)
     return ROWS["max_pool"].shapes(y, **HALVING)
 
@@ -62,6 +63,26 @@ def _conv2d_dw(x: Spec, dy: Spec, *, kernel: Shape, stride: Shape, padding: Shap
     (y,) = _conv2d(x, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=0)
     need_shape("conv2d_dw", "dy", dy, y.shape, "(N, O, OH, OW)")
     return (w,)
+
+
+def _conv2d_max_pool_dx(dy: Spec, index: Spec, y: Spec | None, w: Spec, *, size: Shape, **at: Any) -> tuple[Spec, ...]:
+    x = Spec((dy.shape[0], w.shape[1] * at["groups"], *size), dy.dtype)
+    _need_pooled("conv2d_max_pool_dx", x, w, dy, index, y, at)
+    return checked("conv2d_max_pool_dx", x)
+
+
+def _conv2d_max_pool_dw(x: Spec, dy: Spec, index: Spec, y: Spec | None, *, kernel: Shape, **at: Any) -> Results:
+    need_rank("conv2d_max_pool_dw", "dy", dy, 4)
+    need_rank("conv2d_max_pool_dw", "x", x, 4)
+    w = Spec((dy.shape[1], x.shape[1] // at["groups"], *kernel), x.dtype)
+    _need_pooled("conv2d_max_pool_dw", x, w, dy, index, y, at)
+    return w, Spec(w.shape[:1], x.dtype)
+
+
+def _need_pooled(who: str, x: Spec, w: Spec, dy: Spec, index: Spec, y: Spec | None, at: dict[str, Any]) -> None:
+    pooled, _ = _conv2d_max_pool(x, w, None, **at, activation=0)
+    for name, spec in (("dy", dy), ("index", index), ("y", y)):
+        need_shape(who, name, spec, pooled.shape, "that of the pooled map")
 
 
 def _linear(x: Spec, w: Spec, b: Spec | None, *, activation: int) -> tuple[Spec, ...]:
@@ -88,6 +109,9 @@ row("conv2d_moments", "x w b? -> y mean var unbiased?", "stride:2 padding:4 dila
 row("conv2d_max_pool", "x w b? -> y index?", "stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d_max_pool)
 row("conv2d_dx", "dy w -> dx", "size:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx)
 row("conv2d_dw", "x dy -> dw", "kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dw)
+row("conv2d_max_pool_dx", "dy index y? w -> dx", "size:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_max_pool_dx)
+row("conv2d_max_pool_dw", "x dy index y? -> dw db?", "kernel:2 stride:2 padding:4 dilation:2 groups:1",
+    _conv2d_max_pool_dw)
 row("linear", "x w b? -> y", "activation:1", _linear)
 row("linear_dx", "dy w -> dx", "", lambda dy, w: checked("linear_dx", Spec((dy.shape[0], w.shape[1]), dy.dtype)))
 row("linear_dw", "x dy -> dw", "", lambda x, dy: (Spec((dy.shape[1], x.shape[1]), x.dtype),))
@@ -132,6 +156,9 @@ def _conv2d_dx_gemm(dy: Spec, wp: Spec, *, in_channels: int, size: Shape, kernel
     return _conv2d_dx(dy, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
+# What the gradients that go past the map before the pool are computed for.
+PLAIN: dict[str, Any] = dict(dilation=(1, 1), groups=1)
+
 row("pack_filters", "w -> wp", "groups:1 for_dx:1 stride:2 dilation:2 nr:1", _pack_filters, algorithm=True)
 row("conv2d_gemm", "x wp b? r? -> y mean? var? unbiased?",
     "out_channels:1 kernel:2 stride:2 padding:4 dilation:2 groups:1 activation:1 moments:1", _conv2d_gemm,
@@ -140,3 +167,7 @@ row("conv2d_gemm_pool", "x wp b? -> y index?",
     "out_channels:1 kernel:2 stride:2 padding:4 dilation:2 activation:1", _conv2d_gemm_pool, algorithm=True)
 row("conv2d_dx_gemm", "dy wp -> dx",
     "in_channels:1 size:2 kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx_gemm, algorithm=True)
+row("conv2d_pool_dx", "dy index y? w -> dx", "size:2 stride:2 padding:4",
+    functools.partial(_conv2d_max_pool_dx, **PLAIN), algorithm=True)
+row("conv2d_pool_dw", "x dy index y? -> dw db?", "kernel:2 stride:2 padding:4",
+    functools.partial(_conv2d_max_pool_dw, **PLAIN), algorithm=True)

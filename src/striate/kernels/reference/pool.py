@@ -11,9 +11,9 @@ from itertools import product
 
 import numpy as np
 
-from striate.kernels.contract import HALVING, Shape, pool_size
+from striate.kernels.contract import HALVING, PLAIN, Shape, conv_size, pool_size
 from striate.kernels.reference.arrays import Array
-from striate.kernels.reference.conv import conv2d, padded, windows
+from striate.kernels.reference.conv import conv2d, conv2d_dw, conv2d_dx, padded, windows
 
 
 def reach(size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, out: Shape) -> Shape:
@@ -52,6 +52,40 @@ def conv2d_max_pool(x: Array, w: Array, b: Array | None, *, stride: Shape, paddi
     """conv2d and the maximum of each 2x2 window of its result, without overlap."""
     y = conv2d(x, w, b, None, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation)
     return max_pool(y, **HALVING)
+
+
+def conv2d_max_pool_dx(dy: Array, index: Array, y: Array | None, w: Array, *, size: Shape, stride: Shape,
+                       padding: Shape, dilation: Shape, groups: int) -> Array:
+    """conv2d_dx of what max_pool_dx sends to the map before the pool."""
+    at = dict(stride=stride, padding=padding, dilation=dilation)
+    spread = _unpooled(dy, index, y, size, w.shape[2:], **at)
+    return conv2d_dx(spread, w, size=size, groups=groups, **at)
+
+
+def conv2d_max_pool_dw(x: Array, dy: Array, index: Array, y: Array | None, *, kernel: Shape, stride: Shape,
+                       padding: Shape, dilation: Shape, groups: int) -> tuple[Array, Array]:
+    """conv2d_dw and the gradient of the bias, from what max_pool_dx sends to the map before the pool."""
+    at = dict(stride=stride, padding=padding, dilation=dilation)
+    spread = _unpooled(dy, index, y, x.shape[2:], kernel, **at)
+    return conv2d_dw(x, spread, kernel=kernel, groups=groups, **at), spread.sum(axis=(0, 2, 3))
+
+
+def conv2d_pool_dx(dy: Array, index: Array, y: Array | None, w: Array, *, size: Shape, stride: Shape,
+                   padding: Shape) -> Array:
+    return conv2d_max_pool_dx(dy, index, y, w, size=size, stride=stride, padding=padding, **PLAIN)
+
+
+def conv2d_pool_dw(x: Array, dy: Array, index: Array, y: Array | None, *, kernel: Shape, stride: Shape,
+                   padding: Shape) -> tuple[Array, Array]:
+    return conv2d_max_pool_dw(x, dy, index, y, kernel=kernel, stride=stride, padding=padding, **PLAIN)
+
+
+def _unpooled(dy: Array, index: Array, y: Array | None, size: Shape, kernel: Shape, *, stride: Shape, padding: Shape,
+              dilation: Shape) -> Array:
+    edges = zip(("height", "width"), size, kernel, stride, padding[::2], padding[1::2], dilation, strict=True)
+    map_ = tuple(conv_size("conv2d", *edge) for edge in edges)
+    window = {name: value for name, value in HALVING.items() if name != "ceil"}
+    return max_pool_dx(dy, index, y, size=map_, **window)
 
 
 def max_pool_dx(dy: Array, index: Array, y: Array | None, *, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
