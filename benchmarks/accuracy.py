@@ -73,7 +73,7 @@ def algorithms(p: Problem, x: Array, w: Array, dy: Array) -> Iterator[tuple[str,
         x, k.pack_filters(w, for_dx=0, **packed), None, None, out_channels=p.o, kernel=kernel, activation=0, moments=0,
         **at)[0]
     yield "dx", "direct", lambda: k.conv2d_dx_gemm(
-        dy, k.pack_filters(w, for_dx=1, **packed), in_channels=p.c, size=(p.size, p.size), kernel=kernel, **at)
+        dy, k.pack_filters(w, for_dx=1, **packed), None, in_channels=p.c, size=(p.size, p.size), kernel=kernel, **at)
     yield "dw", "direct", lambda: k.conv2d_dw(x, dy, kernel=kernel, **at)
     for what, image, columns, for_dx in (("forward", x, p.o, 0), ("dx", dy, p.c, 1)):
         for tile in TILES[what, p.kernel][0]:

@@ -1,5 +1,5 @@
 // dX of a convolution, as the loop of conv.h: dy correlated with the flipped weights, one such product for each phase
-// of the stride, so that no zero is ever multiplied.
+// of the stride, so that no zero is ever multiplied. What another branch sends to the same map, r, is added.
 #pragma once
 // clang-format off: each needs those before it.
 #include "across.h"
@@ -39,7 +39,7 @@ struct Gradient {
         across(sw < W ? sw : W) {}
 
   Job job(int64_t phase) const {
-    const Tensor &dy = a.t[0], &dx = a.t[2];
+    const Tensor &dy = a.t[0], &r = a.t[2], &dx = a.t[3];
     const Phase v = phase_of(phase / across, H, KH, sh, top, dh), h = phase_of(phase % across, W, KW, sw, left, dw);
     const int64_t place = v.before * KW + v.taps * h.before;
     const Map in = {dy.f32(), dy.ld,  OG, dy.shape[0], dy.shape[2], dy.shape[3], v.count,  h.count,
@@ -48,6 +48,7 @@ struct Gradient {
     j.in = in, j.wp = a.t[1].f32() + place * OG * NR, j.panel = KH * KW * OG * NR;
     j.depth = v.taps * h.taps * OG, j.columns = C;
     j.y = dx.f32(), j.ld = dx.ld, j.YH = H, j.YW = W;
+    j.r = r.f32(), j.r_ld = r.ld;
     j.y0 = v.first, j.x0 = h.first, j.gh = sh, j.gw = sw;
     return j;
   }
@@ -101,6 +102,7 @@ static void conv2d_dx_gemm(const Args& a, Team& team) {
     job.in.x += group * g.OG;
     job.wp += group * panels * job.panel;
     job.y += group * g.C;
+    if (job.r) job.r += group * g.C;
     conv_chunk(job, cut, rest % cut.row_chunks, panel_chunk, team.threads, scratch);
   });
 }

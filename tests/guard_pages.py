@@ -71,7 +71,7 @@ def convolutions(n, m):
         y = (x[0], w[0], *(-(-size // at["stride"][0]) for size in x[2:]))
         yield Call("conv2d", x=x, w=w, b=w[:1], r=y, **at, activation=1)
         yield Call("conv2d_moments", x=x, w=w, b=None, **at)
-        yield Call("conv2d_dx", dy=y, w=w, size=x[2:], **at)
+        yield Call("conv2d_dx_add", dy=y, w=w, r=x, size=x[2:], **at)
         yield Call("conv2d_dw", x=x, dy=y, kernel=w[2:], **at)
     for x, w in (((2, n, 4, 6), (m, n, 3, 3)), ((5, 3, 6, 5), (n, 3, 3, 3))):
         yield Call("conv2d_max_pool", x=x, w=w, b=w[:1], **SAME, activation=1)

@@ -128,8 +128,8 @@ def test_a_key_tells_problems_apart():
 # ---- lowering
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: a.name)
-@pytest.mark.parametrize("name", ["conv2d", "conv2d_moments", "conv2d_max_pool", "conv2d_dx", "conv2d_dw",
-                                  "conv2d_max_pool_dx", "conv2d_max_pool_dw"])
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_moments", "conv2d_max_pool", "conv2d_dx", "conv2d_dx_add",
+                                  "conv2d_dw", "conv2d_max_pool_dx", "conv2d_max_pool_dw"])
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_lowered_is_the_definition(name, algorithm, kernel):
     """Every algorithm, as the reference computes it in float64, gives what the definition says."""
@@ -160,6 +160,7 @@ def _definition(name, kernel):
         "conv2d_max_pool": ((x, w, b), at | {"activation": 1}),
         "conv2d_max_pool_dx": ((*pooled, w), at | {"size": (11, 9)}),
         "conv2d_max_pool_dw": ((x, *pooled), at | {"kernel": (kernel, kernel)}),
+        "conv2d_dx_add": ((dy, w, rng.standard_normal(x.shape)), at | {"size": (11, 9)}),
         "conv2d_dx": ((dy, w), at | {"size": (11, 9)}), "conv2d_dw": ((x, dy), at | {"kernel": (kernel, kernel)}),
     }[name]
 

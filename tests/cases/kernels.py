@@ -80,6 +80,8 @@ POOLED_CALLS = [
 ]
 
 
+HALVED = dict(POINT, stride=(2, 2))  # of whose four phases three have no tap
+
 # Many pixels and channels: several blocks, runs and strips of a reduction, with rows and columns left over.
 LARGE = ((3, 37, 40, 20), (5, 6, 90, 61), (131, 520, 1, 3), (70, 1030), (2, 16, 127, 65))
 CALLS = [
@@ -97,6 +99,12 @@ CALLS = [
       for c in LENGTHS for k, taps, kind in ((2, (0, 1, 2, 3), "u1"), (3, (4, 5, 7, 8), "u1"), (3, (8, 7, 4), "u2"))),
     *(Call("pack_filters", w=(o, 3, 3, 2), groups=2, for_dx=for_dx, stride=(2, 3), dilation=(1, 2), nr=nr)
       for o in (2, 8, 18) for for_dx in (0, 1) for nr in (4, 8, 16, 32)),
+    *(Call("conv2d_dx_add", dy=dy, w=w, r=(dy[0], w[1] * at["groups"], *size), size=size, **at)
+      for dy, w, size, at in (
+          ((2, 3, 4, 4), (3, 4, 2, 2), (5, 5), POINT), ((2, 6, 3, 6), (6, 2, 3, 2), (6, 5), SPREAD),
+          ((2, 20, 5, 7), (20, 4, 3, 3), (5, 7), FOURS), ((2, 8, 5, 7), (8, 1, 3, 3), (5, 7), DEPTHWISE),
+          ((5, 6, 8, 8), (6, 2, 3, 3), (8, 8), SAME), ((1, 300, 3, 4), (300, 40, 3, 3), (3, 4), SAME),
+          ((1, 40, 3, 4), (40, 300, 1, 1), (3, 4), POINT), ((2, 9, 2, 3), (9, 5, 1, 1), (4, 5), HALVED))),
     *(Call("conv2d", x=(2, 4, 5, 5), w=(3, 4, 2, 2), b=(3,), r=(2, 3, 4, 4), **POINT, activation=a) for a in range(5)),
     *(Call("conv2d", x=(2, 4, 6, 5), w=(6, 2, 3, 2), b=None, r=(2, 6, 3, 6), **SPREAD, activation=a) for a in (0, 1)),
     *(Call("conv2d", x=(2, 20, 5, 7), w=(20, 4, 3, 3), b=(20,), r=(2, 20, 5, 7), **FOURS, activation=a)

@@ -62,6 +62,10 @@ def conv2d_dx(dy, w, *, size, stride, padding, dilation, groups):
     return dx
 
 
+def conv2d_dx_add(dy, w, r, **at):
+    return conv2d_dx(dy, w, **at) + r
+
+
 def conv2d_max_pool_dx(dy, index, y, w, *, size, **at):
     return conv2d_dx(spread(dy, index, y, size, w.shape[2:], **at), w, size=size, **at)
 

@@ -64,19 +64,25 @@ def _convolved(k: Kernels, algorithm: Algorithm, x: Any, w: Any, b: Any, r: Any,
 def conv2d_dx(k: Kernels, dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
               groups: int) -> Any:
     at: At = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return _sent_back(k, chosen(problem.conv2d_dx(dy, w, size=size, **at), k.target), dy, w, size=size, **at)
+    return _sent_back(k, chosen(problem.conv2d_dx(dy, w, size=size, **at), k.target), dy, w, None, size=size, **at)
 
 
-def _sent_back(k: Kernels, algorithm: Algorithm, dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape,
+def conv2d_dx_add(k: Kernels, dy: Any, w: Any, r: Any, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
+                  groups: int) -> Any:
+    at: At = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _sent_back(k, chosen(problem.conv2d_dx(dy, w, size=size, **at), k.target), dy, w, r, size=size, **at)
+
+
+def _sent_back(k: Kernels, algorithm: Algorithm, dy: Any, w: Any, r: Any, *, size: Shape, stride: Shape, padding: Shape,
                dilation: Shape, groups: int) -> Any:
     tile = algorithm.tile
     if tile:  # dX is dy convolved with the filters turned half round and exchanged, its border as far as taps reach
         u = k.winograd_filters(w, tile=tile, for_dx=1, nr=k.target.nr)
         border = tuple(w.shape[2] - 1 - p for p in padding)
-        return k.conv2d_winograd(dy, u, None, None, out_channels=w.shape[1], kernel=w.shape[2], tile=tile,
+        return k.conv2d_winograd(dy, u, None, r, out_channels=w.shape[1], kernel=w.shape[2], tile=tile,
                                  padding=border, activation=0, pool=0, moments=0)[0]
     wp = k.pack_filters(w, groups=groups, for_dx=1, stride=stride, dilation=dilation, nr=k.target.nr)
-    return k.conv2d_dx_gemm(dy, wp, in_channels=w.shape[1] * groups, size=size, kernel=w.shape[2:], stride=stride,
+    return k.conv2d_dx_gemm(dy, wp, r, in_channels=w.shape[1] * groups, size=size, kernel=w.shape[2:], stride=stride,
                             padding=padding, dilation=dilation, groups=groups)
 
 
@@ -101,7 +107,7 @@ def conv2d_max_pool_dx(k: Kernels, dy: Any, index: Any, y: Any, w: Any, *, size:
     algorithm = chosen(wanted, k.target)
     if not algorithm.tile and sends_patches(wanted):
         return k.conv2d_pool_dx(dy, index, y, w, size=size, stride=stride, padding=padding)
-    return _sent_back(k, algorithm, _unpooled(k, wanted, dy, index, y), w, size=size, **at)
+    return _sent_back(k, algorithm, _unpooled(k, wanted, dy, index, y), w, None, size=size, **at)
 
 
 def conv2d_max_pool_dw(k: Kernels, x: Any, dy: Any, index: Any, y: Any, *, kernel: Shape, stride: Shape, padding: Shape,
@@ -152,7 +158,7 @@ def _as_map(x: Any) -> Any:
 # Definitions that have no kernel of their own; conv2d_dw has one, its direct algorithm, and others on a tape.
 LOWERINGS = {
     f.__name__: f
-    for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, conv2d_max_pool_dx, conv2d_max_pool_dw, linear,
-              linear_dx, linear_dw)
+    for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, conv2d_dx_add, conv2d_max_pool_dx, conv2d_max_pool_dw,
+              linear, linear_dx, linear_dw)
 }
 ON_TAPE = LOWERINGS | {"conv2d_dw": conv2d_dw}

@@ -87,6 +87,10 @@ def conv2d_dx(dy: Any, w: Any, *, size: Shape, stride: Shape, padding: Shape, di
                    tuple(w.shape[2:]), tuple(stride), tuple(padding), tuple(dilation), groups)
 
 
+def conv2d_dx_add(dy: Any, w: Any, r: Any, **at: Any) -> Problem:
+    return conv2d_dx(dy, w, **at)
+
+
 def conv2d_max_pool_dx(dy: Any, index: Any, y: Any, w: Any, *, size: Shape, **at: Any) -> Problem:
     x = Spec((dy.shape[0], w.shape[1] * at["groups"], *size))
     return replace(conv2d_max_pool(x, w, **at), kind="dx")
@@ -122,6 +126,6 @@ def linear_dw(x: Any, dy: Any, *_: Any, **__: Any) -> Problem:
 
 PROBLEMS = {
     f.__name__: f
-    for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, conv2d_dw, conv2d_max_pool_dx, conv2d_max_pool_dw,
-              linear, linear_dx, linear_dw)
+    for f in (conv2d, conv2d_moments, conv2d_max_pool, conv2d_dx, conv2d_dx_add, conv2d_dw, conv2d_max_pool_dx,
+              conv2d_max_pool_dw, linear, linear_dx, linear_dw)
 } | {"linear_dw_sgd": linear_dw, "linear_dw_adam": linear_dw}  # with the update behind it

@@ -55,6 +55,12 @@ def _conv2d_dx(dy: Spec, w: Spec, *, size: Shape, stride: Shape, padding: Shape,
     return checked("conv2d_dx", x)
 
 
+def _conv2d_dx_add(dy: Spec, w: Spec, r: Spec, **at: Any) -> tuple[Spec, ...]:
+    (dx,) = _conv2d_dx(dy, w, **at)
+    need_shape("conv2d_dx_add", "r", r, dx.shape, "(N, C, H, W)")
+    return (dx,)
+
+
 def _conv2d_dw(x: Spec, dy: Spec, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
                groups: int) -> tuple[Spec, ...]:
     need_rank("conv2d_dw", "dy", dy, 4)
@@ -108,6 +114,7 @@ row("conv2d", "x w b? r? -> y", "stride:2 padding:4 dilation:2 groups:1 activati
 row("conv2d_moments", "x w b? -> y mean var unbiased?", "stride:2 padding:4 dilation:2 groups:1", _conv2d_moments)
 row("conv2d_max_pool", "x w b? -> y index?", "stride:2 padding:4 dilation:2 groups:1 activation:1", _conv2d_max_pool)
 row("conv2d_dx", "dy w -> dx", "size:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx)
+row("conv2d_dx_add", "dy w r -> dx", "size:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx_add)
 row("conv2d_dw", "x dy -> dw", "kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dw)
 row("conv2d_max_pool_dx", "dy index y? w -> dx", "size:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_max_pool_dx)
 row("conv2d_max_pool_dw", "x dy index y? -> dw db?", "kernel:2 stride:2 padding:4 dilation:2 groups:1",
@@ -149,11 +156,13 @@ def moments_of(y: Spec, wanted: int) -> Results:
     return ROWS["batch_moments"].shapes(y) if wanted else (None, None, None)
 
 
-def _conv2d_dx_gemm(dy: Spec, wp: Spec, *, in_channels: int, size: Shape, kernel: Shape, stride: Shape,
+def _conv2d_dx_gemm(dy: Spec, wp: Spec, r: Spec | None, *, in_channels: int, size: Shape, kernel: Shape, stride: Shape,
                     padding: Shape, dilation: Shape, groups: int) -> tuple[Spec, ...]:
     w = Spec((dy.shape[1], in_channels // groups, *kernel), dy.dtype)
     _need_panels("conv2d_dx_gemm", wp, groups, w.shape[1], kernel[0] * kernel[1] * dy.shape[1] // groups)
-    return _conv2d_dx(dy, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    (dx,) = _conv2d_dx(dy, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    need_shape("conv2d_dx_gemm", "r", r, dx.shape, "(N, C, H, W)")
+    return (dx,)
 
 
 # What the gradients that go past the map before the pool are computed for.
@@ -165,7 +174,7 @@ row("conv2d_gemm", "x wp b? r? -> y mean? var? unbiased?",
     algorithm=True)
 row("conv2d_gemm_pool", "x wp b? -> y index?",
     "out_channels:1 kernel:2 stride:2 padding:4 dilation:2 activation:1", _conv2d_gemm_pool, algorithm=True)
-row("conv2d_dx_gemm", "dy wp -> dx",
+row("conv2d_dx_gemm", "dy wp r? -> dx",
     "in_channels:1 size:2 kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx_gemm, algorithm=True)
 row("conv2d_pool_dx", "dy index y? w -> dx", "size:2 stride:2 padding:4",
     functools.partial(_conv2d_max_pool_dx, **PLAIN), algorithm=True)

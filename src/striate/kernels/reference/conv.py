@@ -93,6 +93,12 @@ def conv2d_dx(dy: Array, w: Array, *, size: Shape, stride: Shape, padding: Shape
                   activation=0)
 
 
+def conv2d_dx_add(dy: Array, w: Array, r: Array, *, size: Shape, stride: Shape, padding: Shape, dilation: Shape,
+                  groups: int) -> Array:
+    """conv2d_dx and what another branch sends to the same map, r (N, C, H, W)."""
+    return conv2d_dx(dy, w, size=size, stride=stride, padding=padding, dilation=dilation, groups=groups) + r
+
+
 def conv2d_dw(x: Array, dy: Array, *, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape,
               groups: int) -> Array:
     """The gradient of the filters: the correlation of x with dy, one product per tap and pair of channels.

@@ -75,8 +75,9 @@ def conv2d_gemm_pool(x: Array, wp: Array, b: Array | None, *, out_channels: int,
     return conv2d_max_pool(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=1, activation=activation)
 
 
-def conv2d_dx_gemm(dy: Array, wp: Array, *, in_channels: int, size: Shape, kernel: Shape, stride: Shape,
-                   padding: Shape, dilation: Shape, groups: int) -> Array:
+def conv2d_dx_gemm(dy: Array, wp: Array, r: Array | None, *, in_channels: int, size: Shape, kernel: Shape,
+                   stride: Shape, padding: Shape, dilation: Shape, groups: int) -> Array:
     back = unpack_filters(wp, in_channels // groups, groups, kernel, taps(kernel, stride, dilation, 1))
-    return conv2d_dx(dy, exchanged(back, groups), size=size, stride=stride, padding=padding, dilation=dilation,
-                     groups=groups)
+    dx = conv2d_dx(dy, exchanged(back, groups), size=size, stride=stride, padding=padding, dilation=dilation,
+                   groups=groups)
+    return dx if r is None else dx + r
