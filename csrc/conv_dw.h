@@ -2,10 +2,11 @@
 // product whose depth is the pixels.
 //
 //   for each block of P pixels:             q = (r, s, c): taps * some channels
-//     im2col x: P x Q, into L2              o [ . . . . . . . . . . ]  sums: O x Q of the chunk, in L2,
-//     pack dy: panels P x MR, into L2         [ . . [tile ] . . . . ]  added to once a block
-//     for each NR columns q, in L1:           [ . . . . . . . . . . ]
-//       for each MR outputs o: the register tile, P deep
+//     pack dy: panels P x MR, into L2       o [ . . . . . . . . . . ]  sums: O x Q of the chunk, in L2,
+//     for each 64 columns q:                  [ . . [tile ] . . . . ]  added to once a block
+//       im2col x: P x 64, into L2             [ . . . . . . . . . . ]
+//       for each NR of them, in L1:
+//         for each MR outputs o: the register tile, P deep; the next columns of x and rows of dy are asked for
 //   at the end: transpose (r, s, c) to (c, r, s); all taps of a channel are in one chunk, so whole lines of dw are
 //   written
 //
@@ -18,9 +19,12 @@
 // that stay in L2, one thread: 0.82.
 #pragma once
 
-// Pixels of a block: 256 * NR * 4 bytes of x are 16 KiB of L1 with AVX2. Of a 1x1 kernel half as many: the block and
-// the next one, on its way, stay in L2 together.
+// Pixels of a block: 256 * NR * 4 bytes of x are 16 KiB of L1 with AVX2. Of a 1x1 kernel half as many: 512 KiB of L2
+// also hold what is asked for ahead.
 static const int64_t BLOCK_PIXELS = 256, POINT_PIXELS = 128;
+// Columns of x packed at a time. All of a chunk, and they push its sums and dy out of L2; 32, and each visit of a pixel
+// brings only two lines (3 and 4 % slower).
+static const int64_t BLOCK_COLUMNS = 64;
 // Outputs and columns of a chunk: x is packed O / 128 times, dy Q / 288 times.
 static const int64_t CHUNK_OUTPUTS = 128, CHUNK_COLUMNS = 288;
 static const int64_t LEAST_OUTPUTS = 64;
@@ -30,15 +34,16 @@ static const int64_t SUM_CHUNK = 8192;  // floats
 
 struct CutDw {
   int64_t outputs, output_chunks, channels, channel_chunks, splits, pixels;  // of a chunk; pixels of a split
-  int64_t P, Q, ldx, ldq, padded_outputs;  // of a block: rows, columns of x, their strides, outputs in whole tiles
-  int64_t total;                           // floats of dw
+  int64_t P, ldx;               // pixels of a block, the stride of its rows of x
+  int64_t panel, panels;        // floats of a panel of dy, of all of them
+  int64_t padded_outputs, ldq;  // rows of the sums in whole tiles, their stride
+  int64_t total;                // floats of dw
 };
 
 static inline int64_t dw_sums(const CutDw& c) { return c.padded_outputs * c.ldq; }
 static inline int64_t dw_rows(const CutDw& c) { return c.P * c.ldx; }
-static inline int64_t dw_panels(const CutDw& c) { return c.P * c.padded_outputs + ROW_SLACK; }
 static inline int64_t dw_bytes(const CutDw& c) {
-  return round_up((dw_sums(c) + dw_rows(c) + dw_panels(c)) * 4 + c.padded_outputs * 8 + c.P * 4, 64);
+  return round_up((dw_sums(c) + dw_rows(c) + c.panels) * 4 + c.padded_outputs * 8, 64);
 }
 static inline int64_t partial_bytes(int64_t splits, int64_t total) {
   return splits > 1 ? round_up(splits * total * 4, 64) : 0;
@@ -62,48 +67,40 @@ static CutDw cut_dw(int64_t G, int64_t O, int64_t C, int64_t taps, int64_t pixel
   cut.pixels = ceil_div(pixels, cut.splits);
   const int64_t block = taps == 1 ? POINT_PIXELS : BLOCK_PIXELS;
   cut.P = most(ceil_div(cut.pixels, most(ceil_div(cut.pixels, block), 1)), 1);
-  cut.Q = taps * cut.channels;
-  cut.ldq = round_up(cut.Q, b.nr);
-  cut.ldx = cut.ldq + ROW_SLACK;
-  cut.ldx += cut.ldx / 16 % 2 ? 0 : 16;  // an odd number of lines spreads a column of x over all sets of L1
+  cut.ldq = round_up(taps * cut.channels, b.nr);
+  cut.ldx = odd_lines(least(cut.ldq, BLOCK_COLUMNS) + ROW_SLACK);
   cut.padded_outputs = round_up(cut.outputs, b.mr);
+  cut.panel = odd_lines(cut.P * b.mr + ROW_SLACK);
+  cut.panels = cut.padded_outputs / b.mr * cut.panel;
   cut.total = G * O * C * taps;
   return cut;
 }
 
-// dy of `count` pixels as panels [tile][pixel][MR]. Whole vectors are copied where that stays inside dy: what a vector
-// writes too much is written again by the next, but for the last pixel, behind which the next panel begins.
-static void pack_dy(const float* dy, int64_t ld, int64_t count, int64_t outputs, const float* end, float* to) {
-  for (int64_t p = 0; p < count; p++, dy += ld) {
-    float* row = to + p * MR;
-    for (int64_t o = 0; o < outputs; o += MR, row += count * MR) {
-      const int64_t n = least(MR, outputs - o);
-      if (MR <= WIDTH && p + 1 < count && dy + o + WIDTH <= end) store(row, load(dy + o));
-      else
-        for (int64_t j = 0; j < n; j += WIDTH)
-          store_part(row + j, load_part(dy + o + j, least(WIDTH, n - j)), least(WIDTH, n - j));
-    }
-  }
+// Pixels of `tiles` neighbouring panels at a time: a line of dy is read once, and few lines are written to by turns.
+// What the last vector of a pixel writes too much is written again by the next pixel, or lies behind the panel.
+template <int TILES>
+static void pack_tiles(const float* dy, int64_t ld, int64_t count, int64_t tiles, float* to, int64_t panel) {
+  if constexpr (TILES > 1)
+    if (tiles < TILES) return pack_tiles<TILES - 1>(dy, ld, count, tiles, to, panel);
+  for (int64_t p = 0; p < count; p++, dy += ld, to += MR)
+#pragma GCC unroll 8
+    for (int j = 0; j < TILES; j++)
+#pragma GCC unroll 2
+      for (int i = 0; i < MR; i += WIDTH) store(to + j * panel + i, load(dy + j * MR + i));
 }
 
-// Columns up to which the dy of a larger kernel's next block is worth fetching meanwhile: with more, 3 % were lost
-// (EPYC Zen 3), the block filling L2 by itself. A 1x1 kernel, whose x is as long as its packing, fetches both: 1024 ->
-// 256 channels from 0.44 of the FMA peak to 0.55, 64 -> 256 from 0.55 to 0.61 (one thread, best of 6).
-static const int64_t FETCH_COLUMNS = 128;
-
-// Rows of the next block, asked for a few lines at a time.
-struct Ahead {
-  const float* pixel;
-  int64_t ld, outputs, pixels, column;
-  void fetch(int64_t lines) {
-    for (; lines > 0 && pixels > 0; lines--) {
-      __builtin_prefetch(pixel + column, 0, 2);
-      if ((column += 16) >= outputs) column = 0, pixel += ld, pixels--;
-    }
-  }
-  // How many lines each of `tiles` tiles has to ask for.
-  int64_t share(int64_t tiles) const { return ceil_div(pixels * ceil_div(outputs, 16), tiles); }
-};
+// dy of `count` pixels as panels [tile][pixel][MR], `panel` floats apart; whole vectors but where they would reach
+// behind the end of dy.
+static void pack_dy(const float* dy, int64_t ld, int64_t count, int64_t outputs, const float* end, float* to,
+                    int64_t panel) {
+  const int64_t tiles = ceil_div(outputs, MR), read = (tiles - 1) * MR + round_up(MR, WIDTH), strip = 8;
+  int64_t whole = count;
+  while (whole > 0 && end - dy < (whole - 1) * ld + read) whole--;
+  for (int64_t i = 0; i < tiles; i += strip)
+    pack_tiles<strip>(dy + i * MR, ld, whole, tiles - i, to + i * panel, panel);
+  for (int64_t p = whole; p < count; p++)
+    for (int64_t o = 0; o < outputs; o++) to[o / MR * panel + p * MR + o % MR] = dy[p * ld + o];
+}
 
 // One chunk's operands: the input channels and outputs it covers, and its scratch.
 struct JobDw {
@@ -112,38 +109,50 @@ struct JobDw {
   int64_t ld, outputs;
   float *sums, *x, *panels;
   int64_t* rows;
-  int32_t* steps;  // where each pixel's row of x begins
 };
 
-static void multiply_dw(const JobDw& job, int64_t count, bool add, Ahead dy, Ahead x) {
-  const int64_t Q = job.in.KH * job.in.KW * job.in.C, tiles = ceil_div(Q, NR) * ceil_div(job.outputs, MR);
-  const int64_t lines_dy = dy.share(tiles), lines_x = x.share(tiles);
-  Tile t{};
-  t.lda = MR, t.depth = count, t.steps = job.steps, t.gap = WIDTH, t.add = add;
-  for (int64_t q = 0; q < Q; q += NR)
-    for (int64_t o = 0; o < job.outputs; o += MR) {
-      t.a = job.panels + o * count, t.b = job.x + q;
-      t.c = job.sums + q, t.rows = job.rows + o, t.cols = Q - q <= WIDTH ? WIDTH : NR;
-      dy.fetch(lines_dy);
-      x.fetch(lines_x);
-      multiply<DEPTH_MAJOR>(least(MR, job.outputs - o), t);
+// Columns begin .. end - 1, which job.x holds.
+static void multiply_dw(const JobDw& job, const CutDw& cut, Tile t, int64_t begin, int64_t end, NextRows& dy,
+                        NextRows& x) {
+  for (int64_t q = begin; q < end; q += NR) {
+    t.a = job.panels, t.rows = job.rows;
+    t.b = job.x + q - begin, t.c = job.sums + q, t.cols = end - q <= WIDTH ? WIDTH : NR;
+    for (int64_t o = 0; o < job.outputs; o += MR, t.a += cut.panel, t.rows += MR) {
+      dy.ask();
+      x.ask();
+      multiply<PANELS>(least(MR, job.outputs - o), t);
     }
+  }
+}
+
+// What comes behind columns .. end - 1 of a block of x that is read in place: its next columns, or of the next block
+// the first.
+static inline NextRows next_columns(const Map& in, int64_t first, int64_t count, int64_t left, int64_t end,
+                                    int64_t tiles) {
+  if (!in_place(in)) return {};
+  const float* x = in.x + first * in.ld;
+  if (end < in.C) return next_rows(x + end, in.ld, least(BLOCK_COLUMNS, in.C - end), count, tiles);
+  return next_rows(x + count * in.ld, in.ld, least(BLOCK_COLUMNS, in.C), left, tiles);
 }
 
 // Sums of pixels begin .. end - 1; zeros where there are none.
 static void sum_dw(const JobDw& job, const CutDw& cut, int64_t begin, int64_t end) {
+  const int64_t Q = job.in.KH * job.in.KW * job.in.C, tiles = ceil_div(job.outputs, MR);
   for (int64_t o = 0; o < cut.padded_outputs; o++) job.rows[o] = o * cut.ldq;
-  for (int64_t p = 0; p < cut.P; p++) job.steps[p] = int32_t(p * cut.ldx);
-  const bool point = in_place(job.in);
   if (begin >= end) zero_run(job.sums, cut.padded_outputs * cut.ldq);
+  Tile t{};
+  t.ldb = cut.ldx;
   for (int64_t first = begin; first < end; first += cut.P) {
-    const int64_t count = least(cut.P, end - first);
-    im2col(job.in, first, count, 0, job.in.KH * job.in.KW * job.in.C, job.x, cut.ldx);
-    pack_dy(job.dy + first * job.ld, job.ld, count, job.outputs, job.end, job.panels);
-    const int64_t next = first + count, left = least(cut.P, end - next);
-    const int64_t pixels = point || cut.Q <= FETCH_COLUMNS ? left : 0;
-    multiply_dw(job, count, first > begin, {job.dy + next * job.ld, job.ld, job.outputs, pixels, 0},
-                {job.in.x + next * job.in.ld, job.in.ld, job.in.C, point ? left : 0, 0});
+    const int64_t count = least(cut.P, end - first), next = first + count, left = least(cut.P, end - next);
+    t.depth = count, t.add = first > begin;
+    pack_dy(job.dy + first * job.ld, job.ld, count, job.outputs, job.end, job.panels, cut.panel);
+    NextRows dy = next_rows(job.dy + next * job.ld, job.ld, job.outputs, left, ceil_div(Q, NR) * tiles);
+    for (int64_t q = 0; q < Q; q += BLOCK_COLUMNS) {
+      const int64_t q1 = least(q + BLOCK_COLUMNS, Q);
+      im2col(job.in, first, count, q, q1, job.x, cut.ldx);
+      NextRows x = next_columns(job.in, first, count, left, q1, ceil_div(q1 - q, NR) * tiles);
+      multiply_dw(job, cut, t, q, q1, dy, x);
+    }
   }
 }
 
@@ -210,7 +219,7 @@ static void conv2d_dw(const Args& a, Team& team) {
       reinterpret_cast<float*>(a.scratch + partial_bytes(cut.splits, cut.total) + team.thread * dw_bytes(cut));
   float* block = sums + dw_sums(cut);
   float* panels = block + dw_rows(cut);
-  int64_t* rows = reinterpret_cast<int64_t*>(sums + round_up(dw_sums(cut) + dw_rows(cut) + dw_panels(cut), 2));
+  int64_t* rows = reinterpret_cast<int64_t*>(panels + cut.panels);
   for_chunks(team, G * cut.splits * cut.output_chunks * cut.channel_chunks, [&](int64_t chunk) {
     const int64_t o = chunk % cut.output_chunks * cut.outputs, rest = chunk / cut.output_chunks;
     const int64_t c = rest % cut.channel_chunks * cut.channels, split = rest / cut.channel_chunks % cut.splits;
@@ -223,8 +232,7 @@ static void conv2d_dw(const Args& a, Team& team) {
                  sums,
                  block,
                  panels,
-                 rows,
-                 reinterpret_cast<int32_t*>(rows + cut.padded_outputs)};
+                 rows};
     job.in.x += group * C + c;
     job.in.C = least(cut.channels, C - c);
     sum_dw(job, cut, split * cut.pixels, least((split + 1) * cut.pixels, pixels));

@@ -25,8 +25,9 @@ static inline int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * 
 
 // How a tile finds step k of its depth.
 enum Order {
-  ROW_MAJOR,   // a[i * lda + k], b[k * ldb + j]; the depth may come in several runs
-  DEPTH_MAJOR  // a[k * lda + i], b[steps[k] + j]: the rows of a are the steps, as in dW
+  ROW_MAJOR,    // a[i * lda + k], b[k * ldb + j]; the depth may come in several runs
+  DEPTH_MAJOR,  // a[k * lda + i], b[steps[k] + j]: the rows of a are the steps, as in dW
+  PANELS        // a[k * MR + i], b[k * ldb + j]: packed rows of the depth
 };
 
 struct Tile {
@@ -108,12 +109,26 @@ static inline __attribute__((always_inline)) void multiply_step(const float* con
   }
 }
 
+static const int UNROLLED = 2;
+
+// Steps of two panels; a moves on behind them.
+template <int ROWS, int VECTORS, int STEPS>
+static inline __attribute__((always_inline)) void multiply_steps(const float* (&a)[(ROWS + 2) / 3], const float* b,
+                                                                 int64_t ldb, vf (&sum)[ROWS][VECTORS]) {
+#pragma GCC unroll 2
+  for (int k = 0; k < STEPS; k++) {
+    multiply_step<ROWS, VECTORS>(a, 1, b + k * ldb, WIDTH, sum);
+#pragma GCC unroll 8
+    for (int i = 0; i < (ROWS + 2) / 3; i++) a[i] += MR;
+  }
+}
+
 template <int ROWS, int VECTORS, Order ORDER>
 static __attribute__((noinline)) void multiply_tile(const Tile& t) {
   const int POINTERS = (ROWS + 2) / 3;
   vf sum[ROWS][VECTORS] = {};
   const float *a[POINTERS], *b = t.b;
-  const int64_t lda = t.lda, row = ORDER == DEPTH_MAJOR ? 1 : lda;
+  const int64_t lda = t.lda, row = ORDER == ROW_MAJOR ? lda : 1;
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++) __builtin_prefetch(t.c + t.rows[i], 1);
   if (t.r)
@@ -131,6 +146,12 @@ static __attribute__((noinline)) void multiply_tile(const Tile& t) {
 #pragma GCC unroll 8
       for (int i = 0; i < POINTERS; i++) a[i] += t.run_a - t.depth;
     }
+  } else if constexpr (ORDER == PANELS) {
+    const int64_t ldb = t.ldb;
+    int64_t left = t.depth;
+    for (; left >= UNROLLED; left -= UNROLLED, b += UNROLLED * ldb)
+      multiply_steps<ROWS, VECTORS, UNROLLED>(a, b, ldb, sum);
+    for (; left > 0; left--, b += ldb) multiply_steps<ROWS, VECTORS, 1>(a, b, ldb, sum);
   } else {
     for (const int32_t *step = t.steps, *end = step + t.depth; step < end; step++) {
       multiply_step<ROWS, VECTORS>(a, 1, b + *step, t.gap, sum);
@@ -163,7 +184,7 @@ static inline int64_t tallest_tile(int64_t cols, const Blocking& b) { return col
 // One tile, with one vector of columns where more do not exist.
 template <Order ORDER>
 static inline void multiply(int64_t rows, const Tile& t) {
-  const int NARROW = ORDER == DEPTH_MAJOR ? MR : NARROW_MR;
+  const int NARROW = ORDER == ROW_MAJOR ? NARROW_MR : MR;
   if (t.cols <= WIDTH) multiply_rows<NARROW, 1, ORDER>(rows, t);
   else multiply_rows<MR, NV, ORDER>(rows, t);
 }
@@ -175,11 +196,17 @@ struct NextRows {
   int64_t pitch, lines, rows, line, per_tile;
   void ask() {
     for (int64_t i = per_tile; i > 0 && rows > 0; i--) {
-      __builtin_prefetch(at + 16 * line, 0, 2);
+      __builtin_prefetch(at + LINE * line, 0, 2);
       if (++line == lines) line = 0, at += pitch, rows--;
     }
   }
 };
+
+// `rows` rows of `columns` floats, while `tiles` tiles are multiplied.
+static inline NextRows next_rows(const float* at, int64_t pitch, int64_t columns, int64_t rows, int64_t tiles) {
+  const int64_t lines = ceil_div(columns, LINE);
+  return {at, pitch, lines, rows, 0, ceil_div(rows * lines, tiles)};
+}
 
 // All rows of a block times one panel.
 static void multiply_panel(Tile t, int64_t rows, NextRows& next) {

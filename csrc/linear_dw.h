@@ -22,6 +22,7 @@ static const int64_t UPDATE_OUTPUTS = 96, UPDATE_IMAGES = 65536, UPDATE_COLUMNS 
 struct UpdateCut {
   CutDw sums;  // of conv2d_dw: ranges and blocks of images
   int64_t columns, column_chunks, output_chunks;
+  int64_t panel;  // floats of a panel of dy
 };
 
 static UpdateCut cut_update(int64_t N, int64_t O, int64_t C, const Blocking& b) {
@@ -32,20 +33,17 @@ static UpdateCut cut_update(int64_t N, int64_t O, int64_t C, const Blocking& b) 
   cut.columns = round_up(ceil_div(C, cut.column_chunks), b.nr);
   cut.column_chunks = ceil_div(C, cut.columns);
   cut.output_chunks = ceil_div(O, UPDATE_OUTPUTS);
+  cut.panel = odd_lines(N * b.mr + ROW_SLACK);
   return cut;
 }
 
-// A thread's scratch: x, dy as panels, the strip, a range's own sums; and where each image's row of x begins.
-static inline int64_t update_floats(const UpdateCut& cut, int64_t N, const Blocking& b) {
-  return N * (cut.columns + round_up(UPDATE_OUTPUTS, b.mr)) + ROW_SLACK + 2 * b.mr * cut.columns;
-}
+// A thread's scratch: x, dy as panels, the strip, a range's own sums.
 static inline int64_t update_bytes(const UpdateCut& cut, int64_t N, const Blocking& b) {
-  return round_up((update_floats(cut, N, b) + N) * 4, 64);
+  return round_up((N * cut.columns + ceil_div(UPDATE_OUTPUTS, b.mr) * cut.panel + 2 * b.mr * cut.columns) * 4, 64);
 }
 
 struct DwStrip {
-  const float *x, *dy;   // x (column / NR, image, NR); dy (image, MR)
-  const int32_t* steps;  // where each image's row of x begins
+  const float *x, *dy;  // x (column / NR, image, NR); dy (image, MR)
   int64_t images, outputs, columns;
   float *dw, *part;  // MR rows of cut.columns
   const int64_t* rows;
@@ -55,13 +53,13 @@ struct DwStrip {
 template <class F>
 static void sum_strip(const DwStrip& s, int64_t P, int64_t begin, int64_t end, float* to, F meanwhile) {
   Tile t{};
-  t.lda = MR, t.gap = WIDTH, t.rows = s.rows;
+  t.ldb = NR, t.rows = s.rows;
   for (int64_t n = begin; n < end; n += P) {
-    t.depth = least(P, end - n), t.add = n > begin, t.a = s.dy + n * MR, t.steps = s.steps + n;
+    t.depth = least(P, end - n), t.add = n > begin, t.a = s.dy + n * MR;
     for (int64_t c = 0; c < s.columns; c += NR) {
-      t.b = s.x + c * s.images, t.c = to + c, t.cols = s.columns - c > WIDTH ? NR : WIDTH;
+      t.b = s.x + c * s.images + n * NR, t.c = to + c, t.cols = s.columns - c > WIDTH ? NR : WIDTH;
       meanwhile(c);
-      multiply<DEPTH_MAJOR>(s.outputs, t);
+      multiply<PANELS>(s.outputs, t);
     }
   }
 }
@@ -92,22 +90,18 @@ static void linear_dw_update(const Tensor& x, const Tensor& dy, char* scratch, T
   float* panels = block + N * cut.columns;
   int64_t rows[MR];
   DwStrip s{};
-  s.dw = panels + N * round_up(UPDATE_OUTPUTS, MR) + ROW_SLACK, s.part = s.dw + MR * cut.columns;
-  int32_t* steps = reinterpret_cast<int32_t*>(s.part + MR * cut.columns);
+  s.dw = panels + ceil_div(UPDATE_OUTPUTS, MR) * cut.panel, s.part = s.dw + MR * cut.columns;
   for (int64_t o = 0; o < MR; o++) rows[o] = o * cut.columns;
-  const auto fill = [&] {
-    for (int64_t n = 0; n < N; n++) steps[n] = int32_t(n * NR);
-  };
-  s.x = block, s.images = N, s.steps = steps, s.rows = rows;
-  for_chunks(team, cut.output_chunks * cut.column_chunks, fill, [&](int64_t chunk) {
+  s.x = block, s.images = N, s.rows = rows;
+  for_chunks(team, cut.output_chunks * cut.column_chunks, [&](int64_t chunk) {
     const int64_t o = chunk / cut.column_chunks * UPDATE_OUTPUTS, c = chunk % cut.column_chunks * cut.columns;
     const int64_t outputs = least(UPDATE_OUTPUTS, O - o);
     s.columns = least(cut.columns, C - c);
     copy_panels(x.f32() + c, x.ld, N, s.columns, block);
-    if (N) pack_dy(dy.f32() + o, dy.ld, N, outputs, end, panels);
+    if (N) pack_dy(dy.f32() + o, dy.ld, N, outputs, end, panels, cut.panel);
     if (!N) zero_run(s.dw, MR * cut.columns);
     for (int64_t i = 0; i < outputs; i += MR) {
-      s.dy = panels + i * N, s.outputs = least(MR, outputs - i);
+      s.dy = panels + i / MR * cut.panel, s.outputs = least(MR, outputs - i);
       update_strip(s, cut, N, (o + i) * C + c, C, optimiser);
     }
   });

@@ -46,14 +46,13 @@ static void copy_panels(const float* w, int64_t ld, int64_t rows, int64_t column
 
 // The depth of one block: `rows` outputs, whose dy is at t.a.
 static void multiply_dx(Tile t, const float* panels, float* sums, int64_t N, int64_t columns, const int64_t* places,
-                        Ahead ahead) {
-  const int64_t lines = ahead.share(ceil_div(columns, NR) * ceil_div(N, MR));
+                        NextRows next) {
   const float* a = t.a;
   for (int64_t c = 0; c < columns; c += NR, panels += t.depth * NR)
     for (int64_t n = 0, images; n < N; n += images) {
       images = tile_rows(N - n, MR);
       t.a = a + n * t.lda, t.b = panels, t.c = sums + c, t.rows = places + n, t.cols = NR;
-      ahead.fetch(lines);
+      next.ask();
       multiply_rows<MR, NV, ROW_MAJOR>(images, t);
     }
 }
@@ -86,7 +85,8 @@ static void linear_dx_rows(const Args& a, Team& team) {
       copy_panels(from, C, rows, columns, panels);
       for (int64_t n = 0; n < N; n++) copy_run(block + n * DX_LDA, dy.f32() + n * dy.ld + o, rows);
       t.depth = rows, t.add = o > 0;
-      multiply_dx(t, panels, sums, N, columns, places, {from + rows * C, C, columns, next, 0});
+      const int64_t tiles = ceil_div(columns, NR) * ceil_div(N, MR);
+      multiply_dx(t, panels, sums, N, columns, places, next_rows(from + rows * C, C, columns, next, tiles));
     }
     for (int64_t n = 0; n < N; n++) copy_exactly(dx.f32() + n * dx.ld + c, sums + n * cut.columns, columns);
   });

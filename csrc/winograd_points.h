@@ -11,11 +11,6 @@
 // bit, so there are none.
 #pragma once
 
-// Floats of a cache line, and at least so many as an odd number of lines: where planes lie that far apart, the same
-// place of all points falls into different sets of L1.
-static const int LINE = 16;
-static inline int64_t odd_lines(int64_t floats) { return (ceil_div(floats, LINE) | 1) * LINE; }
-
 template <int R, int S>
 struct Coefficients {
   double at[R][S];

@@ -43,6 +43,7 @@ MACHINES = {
 LOOPS = {
     "multiply_tile<MR, NV, ROW_MAJOR>": lambda mr, nv: mr * nv,
     "multiply_tile<MR, NV, DEPTH_MAJOR>": lambda mr, nv: mr * nv,
+    "multiply_tile<MR, NV, PANELS>": lambda mr, nv: 2 * mr * nv,  # two steps a turn
     "multiply_tile<NARROW_MR, 1, ROW_MAJOR>": lambda mr, nv: 2 * mr if mr < 12 else mr,
     "multiply_group<MR, NV>": lambda mr, nv: mr * nv,
     "sum_tiles<MR, NV>": lambda mr, nv: mr * nv,
