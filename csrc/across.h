@@ -92,7 +92,7 @@ static void across_chunk(const Job& job, const AcrossCut& cut, int64_t chunk) {
   int64_t rows[NARROW_MR], r_rows[NARROW_MR];
   for (int64_t i = 0; i < count; i++) rows[i] = i * image * job.ld, r_rows[i] = i * image * job.r_ld;
   Tile t{};
-  t.lda = m.H * m.W * m.ld, t.ldb = NR, t.rows = rows, t.r_rows = r_rows, t.relu = is_ramp(job.activation);
+  t.lda = m.H * m.W * m.ld, t.rows = rows, t.r_rows = r_rows, t.relu = is_ramp(job.activation);
   t.top = top_of(job.activation);
   for (int64_t column = 0; column < job.columns; column += NR) {
     const float *b = job.wp + column / NR * job.panel, *bias = job.bias ? job.bias + column : nullptr;

@@ -47,7 +47,7 @@ static void pool_panel(const PoolJob& job, int64_t panel, int64_t begin, int64_t
   for (int64_t i = 0; i < NARROW_MR; i++) rows[i] = i * NR;
   if (job.bias) copy_run(bias, job.bias + column, cols);
   Tile t{};
-  t.lda = m.H * m.W * m.ld, t.ldb = NR, t.rows = rows, t.relu = job.relu, t.cols = cols <= WIDTH ? WIDTH : NR;
+  t.lda = m.H * m.W * m.ld, t.rows = rows, t.relu = job.relu, t.cols = cols <= WIDTH ? WIDTH : NR;
   const float* b = job.wp + panel * depth * NR;
   for (int64_t oh = begin; oh < end; oh++) {
     const AcrossLine lines[2] = {across_line(m, m.x, b, 2 * oh), across_line(m, m.x, b, 2 * oh + 1)};

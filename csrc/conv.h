@@ -130,7 +130,7 @@ static void conv_block(const Job& job, const Cut& cut, const Block& block, int64
     const bool last = k1 == job.depth;
     Tile t{};
     t.a = direct ? job.in.x + block.first * job.in.ld + k0 : block.packed, t.lda = direct ? job.in.ld : cut.lda;
-    t.ldb = NR, t.runs = 1, t.depth = k1 - k0, t.rows = block.rows, t.r_rows = block.r_rows;
+    t.runs = 1, t.depth = k1 - k0, t.rows = block.rows, t.r_rows = block.r_rows;
     t.add = k0 > 0, t.relu = last && is_ramp(job.activation), t.top = top_of(job.activation);
     NextRows next = next_rows(job, cut, block, k1, panel1 - panel0);
     for (int64_t p = panel0; p < panel1; p++) {

@@ -25,7 +25,7 @@ static inline int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * 
 
 // How a tile finds step k of its depth.
 enum Order {
-  ROW_MAJOR,    // a[i * lda + k], b[k * ldb + j]; the depth may come in several runs
+  ROW_MAJOR,    // a[i * lda + k], b[k * NR + j]; the depth may come in several runs
   DEPTH_MAJOR,  // a[k * lda + i], b[steps[k] + j]: the rows of a are the steps, as in dW
   PANELS        // a[k * MR + i], b[k * ldb + j]: packed rows of the depth
 };
@@ -105,22 +105,52 @@ static inline __attribute__((always_inline)) void multiply_step(const float* con
   for (int i = 0; i < ROWS; i++) {
     const vf ai = set1(a[i / 3][i % 3 * lda]);
 #pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) sum[i][j] += ai * bk[j];
+    for (int j = 0; j < VECTORS; j++) add_product(sum[i][j], ai, bk[j]);
   }
 }
 
-static const int UNROLLED = 2;
-
-// Steps of two panels; a moves on behind them.
-template <int ROWS, int VECTORS, int STEPS>
-static inline __attribute__((always_inline)) void multiply_steps(const float* (&a)[(ROWS + 2) / 3], const float* b,
-                                                                 int64_t ldb, vf (&sum)[ROWS][VECTORS]) {
-#pragma GCC unroll 2
-  for (int k = 0; k < STEPS; k++) {
-    multiply_step<ROWS, VECTORS>(a, 1, b + k * ldb, WIDTH, sum);
-#pragma GCC unroll 8
-    for (int i = 0; i < (ROWS + 2) / 3; i++) a[i] += MR;
+// The same where the rows of a are so close that one pointer reaches them, APART floats from one another.
+template <int APART, int ROWS, int VECTORS>
+static inline __attribute__((always_inline)) void multiply_line(const float* a, const float* b,
+                                                                vf (&sum)[ROWS][VECTORS]) {
+  vf bk[VECTORS];
+#pragma GCC unroll 4
+  for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * WIDTH);
+#pragma GCC unroll 24
+  for (int i = 0; i < ROWS; i++) {
+    const vf ai = set1(a[i * APART]);
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; j++) add_product(sum[i][j], ai, bk[j]);
   }
+}
+
+// Steps of a loop's turn: what moves pointers and counts is 4 of the 24 operations of a step otherwise, and a core that
+// another machine's thread shares decodes 18 in the time of 12 multiply-adds. With four floats a vector a step has
+// twice as many multiply-adds.
+static const int UNROLLED = WIDTH == 4 ? 1 : 4;
+
+// STEPS steps, each NEXT floats of a behind the one before it.
+template <int STEPS, int NEXT, int ROWS, int VECTORS>
+static inline __attribute__((always_inline)) void multiply_steps(const float* (&a)[(ROWS + 2) / 3], int64_t lda,
+                                                                 const float* b, int64_t ldb,
+                                                                 vf (&sum)[ROWS][VECTORS]) {
+#pragma GCC unroll 4
+  for (int k = 0; k < STEPS; k++) {
+    const float* step[(ROWS + 2) / 3];
+#pragma GCC unroll 8
+    for (int i = 0; i < (ROWS + 2) / 3; i++) step[i] = a[i] + k * NEXT;
+    multiply_step<ROWS, VECTORS>(step, lda, b + k * ldb, WIDTH, sum);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < (ROWS + 2) / 3; i++) a[i] += STEPS * NEXT;
+}
+
+template <int NEXT, int ROWS, int VECTORS>
+static inline __attribute__((always_inline)) void multiply_run(const float* (&a)[(ROWS + 2) / 3], int64_t lda,
+                                                               const float* b, int64_t ldb, int64_t depth,
+                                                               vf (&sum)[ROWS][VECTORS]) {
+  for (; depth >= UNROLLED; depth -= UNROLLED, b += UNROLLED * ldb) multiply_steps<UNROLLED, NEXT>(a, lda, b, ldb, sum);
+  for (; depth > 0; depth--, b += ldb) multiply_steps<1, NEXT>(a, lda, b, ldb, sum);
 }
 
 template <int ROWS, int VECTORS, Order ORDER>
@@ -137,21 +167,13 @@ static __attribute__((noinline)) void multiply_tile(const Tile& t) {
 #pragma GCC unroll 8
   for (int i = 0; i < POINTERS; i++) a[i] = t.a + 3 * i * row;
   if constexpr (ORDER == ROW_MAJOR) {
-    for (int64_t run = t.runs; run > 0; run--, b += t.run_b - t.depth * t.ldb) {
-      for (int64_t k = t.depth; k > 0; k--, b += t.ldb) {
-        multiply_step<ROWS, VECTORS>(a, lda, b, WIDTH, sum);
-#pragma GCC unroll 8
-        for (int i = 0; i < POINTERS; i++) a[i]++;
-      }
+    for (int64_t run = t.runs; run > 0; run--, b += t.run_b) {
+      multiply_run<1>(a, lda, b, NR, t.depth, sum);
 #pragma GCC unroll 8
       for (int i = 0; i < POINTERS; i++) a[i] += t.run_a - t.depth;
     }
   } else if constexpr (ORDER == PANELS) {
-    const int64_t ldb = t.ldb;
-    int64_t left = t.depth;
-    for (; left >= UNROLLED; left -= UNROLLED, b += UNROLLED * ldb)
-      multiply_steps<ROWS, VECTORS, UNROLLED>(a, b, ldb, sum);
-    for (; left > 0; left--, b += ldb) multiply_steps<ROWS, VECTORS, 1>(a, b, ldb, sum);
+    multiply_run<MR>(a, 1, b, t.ldb, t.depth, sum);
   } else {
     for (const int32_t *step = t.steps, *end = step + t.depth; step < end; step++) {
       multiply_step<ROWS, VECTORS>(a, 1, b + *step, t.gap, sum);

@@ -154,7 +154,7 @@ static void panel_rows(const float* w, int64_t C, const float* xp, int64_t outpu
   int64_t rows[LINEAR_OUTPUTS];
   for (int64_t o = 0; o < outputs; o++) rows[o] = o * pitch;
   Tile t{};
-  t.lda = C, t.ldb = NR, t.runs = 1;
+  t.lda = C, t.runs = 1;
   for (int64_t k = 0; k < C; k += LINEAR_DEPTH)
     for (int64_t n = 0; n < images; n += NR)
       for (int64_t o = 0, count; o < outputs; o += count) {

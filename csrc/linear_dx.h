@@ -76,7 +76,7 @@ static void linear_dx_rows(const Args& a, Team& team) {
     for (int64_t n = 0; n < N; n++) places[n] = n * cut.columns;
   };
   Tile t{};
-  t.a = block, t.lda = DX_LDA, t.ldb = NR, t.runs = 1;
+  t.a = block, t.lda = DX_LDA, t.runs = 1;
   for_chunks(team, N ? cut.chunks : 0, fill, [&](int64_t chunk) {
     const int64_t c = chunk * cut.columns, columns = least(cut.columns, C - c);
     for (int64_t o = 0; o < O; o += DX_ROWS) {

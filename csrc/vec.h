@@ -16,6 +16,16 @@ static inline vf set1(float x) { return x - vf{}; }
 static inline vf max(vf a, vf b) { return a > b ? a : b; }  // b where either is NaN
 static inline vf min(vf a, vf b) { return a < b ? a : b; }
 
+// sum += a * b, the sum staying in its register. Of the three forms of a multiply-add GCC 12 else takes those that
+// overwrite a or b where these end, and pays with copies of sums and with the stack once a loop holds several steps.
+static inline __attribute__((always_inline)) void add_product(vf& sum, vf a, vf b) {
+#if defined(__FMA__) || defined(__AVX512F__)
+  __asm__("vfmadd231ps\t%2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+#else
+  sum += a * b;
+#endif
+}
+
 // The first n (0..WIDTH) floats; the rest are zero, and memory behind them is not touched.
 static inline vf load_part(const float* p, int64_t n) {
 #if defined(__AVX512F__) && STRIATE_WIDTH == 16

@@ -100,17 +100,11 @@ static __attribute__((noinline)) void multiply_group(const Product& p) {
   const float *a = p.a, *b = p.b, *next = p.next;
   for (int64_t depth = p.depth; depth > 0; depth -= LINE, a += LINE * (MR - 1)) {
     for (int64_t i = 0; i < PREFETCHED; i++, next += LINE) __builtin_prefetch(next, 0, 2);
-    for (const float* end = a + least(depth, LINE); a < end; a++, b += NR) {
-      vf bk[VECTORS];
+    const float* end = a + least(depth, LINE);
+    for (; end - a >= UNROLLED; a += UNROLLED, b += UNROLLED * NR)
 #pragma GCC unroll 4
-      for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * WIDTH);
-#pragma GCC unroll 24
-      for (int i = 0; i < ROWS; i++) {
-        const vf ai = set1(a[i * LINE]);
-#pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++) sum[i][j] += ai * bk[j];
-      }
-    }
+      for (int k = 0; k < UNROLLED; k++) multiply_line<LINE>(a + k, b + k * NR, sum);
+    for (; a < end; a++, b += NR) multiply_line<LINE>(a, b, sum);
   }
   if (p.add)
 #pragma GCC unroll 24

@@ -44,17 +44,10 @@ static __attribute__((noinline)) void sum_tiles(const float* z, const float* v, 
   vf sum[ROWS][VECTORS] = {};
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++) __builtin_prefetch(u + i * NR, 1);
-  for (; depth > 0; depth--, z += NR, v += NR) {
-    vf vk[VECTORS];
+  for (; depth >= UNROLLED; depth -= UNROLLED, z += UNROLLED * NR, v += UNROLLED * NR)
 #pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) vk[j] = load(v + j * WIDTH);
-#pragma GCC unroll 24
-    for (int i = 0; i < ROWS; i++) {
-      const vf zi = set1(z[i]);
-#pragma GCC unroll 4
-      for (int j = 0; j < VECTORS; j++) sum[i][j] += zi * vk[j];
-    }
-  }
+    for (int k = 0; k < UNROLLED; k++) multiply_line<1>(z + k * NR, v + k * NR, sum);
+  for (; depth > 0; depth--, z += NR, v += NR) multiply_line<1>(z, v, sum);
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4

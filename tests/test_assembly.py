@@ -31,23 +31,24 @@ class Machine:
     fma: str
     jump: str
     stack: str
+    steps: int  # of a turn: UNROLLED of csrc/gemm.h
 
 
 X86_JUMP, ARM_JUMP = r"\tj\w+\t(\.L\w+)$", r"\t(?:b\.?|cbn?z|tbn?z)\w*\t(?:.*, ?)?(\.L\w+)$"
 MACHINES = {
-    "avx2": Machine("avx2", "c++", r"\tvfn?madd\d+ps\t.*%ymm", X86_JUMP, r"\(%rsp"),
-    "avx512": Machine("avx512", "c++", r"\tvfn?madd\d+ps\t.*%zmm", X86_JUMP, r"\(%rsp"),
-    "neon": Machine("baseline", "aarch64-linux-gnu-g++", r"\tfmla\tv", ARM_JUMP, r"\[sp"),
+    "avx2": Machine("avx2", "c++", r"\tvfn?madd\d+ps\t.*%ymm", X86_JUMP, r"\(%rsp", 4),
+    "avx512": Machine("avx512", "c++", r"\tvfn?madd\d+ps\t.*%zmm", X86_JUMP, r"\(%rsp", 4),
+    "neon": Machine("baseline", "aarch64-linux-gnu-g++", r"\tfmla\tv", ARM_JUMP, r"\[sp", 1),
 }
 # Function and template arguments -> multiply-adds in a turn of its main loop, of a tile of mr rows by nv vectors.
 LOOPS = {
-    "multiply_tile<MR, NV, ROW_MAJOR>": lambda mr, nv: mr * nv,
-    "multiply_tile<MR, NV, DEPTH_MAJOR>": lambda mr, nv: mr * nv,
-    "multiply_tile<MR, NV, PANELS>": lambda mr, nv: 2 * mr * nv,  # two steps a turn
-    "multiply_tile<NARROW_MR, 1, ROW_MAJOR>": lambda mr, nv: 2 * mr if mr < 12 else mr,
-    "multiply_group<MR, NV>": lambda mr, nv: mr * nv,
-    "sum_tiles<MR, NV>": lambda mr, nv: mr * nv,
-    "dot_tile<DOT_ROWS, DOT_IMAGES>": lambda mr, nv: 2 * 3 * 4,  # two steps a turn
+    "multiply_tile<MR, NV, ROW_MAJOR>": lambda mr, nv, steps: steps * mr * nv,
+    "multiply_tile<MR, NV, DEPTH_MAJOR>": lambda mr, nv, steps: mr * nv,
+    "multiply_tile<MR, NV, PANELS>": lambda mr, nv, steps: steps * mr * nv,
+    "multiply_tile<NARROW_MR, 1, ROW_MAJOR>": lambda mr, nv, steps: steps * (2 * mr if mr < 12 else mr),
+    "multiply_group<MR, NV>": lambda mr, nv, steps: steps * mr * nv,
+    "sum_tiles<MR, NV>": lambda mr, nv, steps: steps * mr * nv,
+    "dot_tile<DOT_ROWS, DOT_IMAGES>": lambda mr, nv, steps: 2 * 3 * 4,  # two steps a turn
 }
 
 def flags(isa):
@@ -112,5 +113,5 @@ def test_main_loop(machine, name):
     lines = assembly(machine)[name]
     loop = max(innermost(lines, machine.jump), key=multiply_adds)
     stack = machine.stack + (r"|\(%rbp" if any("%rsp, %rbp" in line for line in lines) else "")
-    assert multiply_adds(loop) == LOOPS[name](*tile(machine.isa)), "\n".join(loop)
+    assert multiply_adds(loop) == LOOPS[name](*tile(machine.isa), machine.steps), "\n".join(loop)
     assert not [line for line in loop if re.search(stack, line)], "\n".join(loop)
