@@ -19,7 +19,7 @@ static inline vf min(vf a, vf b) { return a < b ? a : b; }
 // sum += a * b, the sum staying in its register. Of the three forms of a multiply-add GCC 12 else takes those that
 // overwrite a or b where these end, and pays with copies of sums and with the stack once a loop holds several steps.
 static inline __attribute__((always_inline)) void add_product(vf& sum, vf a, vf b) {
-#if defined(__FMA__) || defined(__AVX512F__)
+#if (defined(__FMA__) && STRIATE_WIDTH == 8) || (defined(__AVX512F__) && STRIATE_WIDTH == 16)
   __asm__("vfmadd231ps\t%2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
 #else
   sum += a * b;
