@@ -15,8 +15,8 @@ extra = $$($(BIN)/python -c "from importlib.metadata import requires; \
 demo: $(VENV)/installed
 	$(BIN)/striate train lenet5 --data $(DATA) --epochs $(EPOCHS)
 
-test: $(VENV)/tested
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(VENV)/tested  ## the compiled tests are kept: 4 s of a run
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/tested  ## format, lint, types, sizes and import order
 	$(BIN)/ruff check .

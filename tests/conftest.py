@@ -1,19 +1,48 @@
-"""What every test file shares: the instruction sets of this machine, and a way to run a sample of the rows."""
+"""What test files share: the instruction sets of this machine, what saves time, a way to run a sample of the rows."""
 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers share the processors: NumPy's own threads take, not give
+
+
+import numpy as np
 import pytest
 
-from striate.kernels import native
+from striate.kernels import native, random
+from striate.train import report
 
 
 @pytest.fixture(params=native.isas())
 def isa(request):
     """The name of each instruction set this machine can run."""
     return request.param
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No pictures behind a training: they take longer than it does. test_train.py has them drawn."""
+    for name in ("draw_learning_curve", "draw_confusion"):
+        monkeypatch.setattr(report, name, lambda path, *_: path)
+
+
+@pytest.fixture(scope="module")
+def numpy_weights():
+    """Weights drawn by NumPy: ten times as fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(random, "normal", lambda seed, key, n: np.random.default_rng(key).standard_normal(n, np.float32))
+        yield
+
+
+@pytest.fixture
+def brief_peaks(monkeypatch):
+    """What this machine can do, measured for a moment: what is proven with it are the words around it."""
+    for name in ("peak_gflops", "copy_gbs"):
+        measure = getattr(native._native, name)
+        monkeypatch.setattr(native._native, name, lambda *given, measure=measure: measure(*given[:-1], 0.01))
 
 
 def pytest_configure():

@@ -272,7 +272,7 @@ def test_a_tuned_network_takes_its_table_from_disk(monkeypatch):
     np.testing.assert_allclose(first(x), y, atol=1e-5)
 
 
-def test_a_resumed_run_computes_with_the_table_of_its_checkpoint(tmp_path, monkeypatch):
+def test_a_resumed_run_computes_with_the_table_of_its_checkpoint(tmp_path, monkeypatch, undrawn):
     """Another choice is on this machine's disk by then; the bits are those of the run that never stopped."""
     monkeypatch.setattr(tune, "HOPELESS", float("inf"))
     monkeypatch.setattr(tune, "fastest", lambda p, *_: ALGORITHMS[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -15,19 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from striate.cli import main
+from striate.cli import main, models
 from striate.data import idx_bytes
 from striate.train import checkpoint
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch, undrawn):
     """A folder of its own, no network, and pictures that take no time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STRIATE_OFFLINE", "1")
     monkeypatch.setenv("STRIATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("striate.train.report.draw_learning_curve", lambda path, log: path)
-    monkeypatch.setattr("striate.train.report.draw_confusion", lambda path, counts, classes: path)
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +294,7 @@ def test_summary_of_a_run_and_of_a_file(capsys, trained):
         assert status == 0 and "416,520" not in out.splitlines()[0] and "total" in out  # two classes: fewer MACs
 
 
-def test_explain(capsys):
+def test_explain(capsys, brief_peaks):
     status, out, _ = ask(capsys, "explain", "lenet5", "--batch", 4)
     assert status == 0 and "GFLOP/s of multiply-adds" in out and "held back by" in out and "ms in" in out
     assert max(map(len, out.splitlines())) <= 160
@@ -348,7 +347,8 @@ def test_version_and_help(capsys):
         assert status == 0 and "Usage: striate" in out and ("Example: striate" in out or verb == "data")
 
 
-def test_models_lists_every_network_within_80_columns(capsys):
+def test_models_lists_every_network_within_80_columns(capsys, monkeypatch):
+    monkeypatch.setattr(models, "listed", functools.cache(models.listed))  # for both forms
     status, out, _ = ask(capsys, "models")
     lines = out.splitlines()
     assert status == 0 and max(map(len, lines)) <= 80

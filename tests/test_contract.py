@@ -48,8 +48,10 @@ def test_native_list():
 
 
 def test_every_kernel_has_rows():
-    called = {call[0] for case in CASES + CALLS for call in spied(case)}
-    assert set(ROWS) - called - CONTROL - {name for name, row in ROWS.items() if row.algorithm} == set()
+    missing = set(ROWS) - CONTROL - {name for name, row in ROWS.items() if row.algorithm} - {c.kernel for c in CALLS}
+    for case in CASES:
+        missing -= {call[0] for call in spied(case)} if missing else set()
+    assert missing == set()
 
 
 def test_every_operation_has_rows():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 import striate as st
@@ -34,9 +36,12 @@ PUBLISHED = [
 ]
 
 
+built = functools.cache(st.models.build)
+
+
 @pytest.mark.parametrize(("convention", "name", "published", "digits"), PUBLISHED)
 def test_as_published(convention, name, published, digits):
-    found = st.account(st.models.build(name), st.models.find(name).input_shape, convention=convention)
+    found = st.account(built(name), st.models.find(name).input_shape, convention=convention)
     assert round(found.total.counted / 1e9, digits) == published, found.total.counted
 
 
@@ -46,7 +51,7 @@ def test_as_published(convention, name, published, digits):
     ("thop", "inception_v3", "avg_pool2d", 1, 5.75), ("ptflops", "googlenet_torchvision", "relu", 0.5, 1.51),
     ("ptflops", "inception_v3", "relu", 0.5, 5.75)])
 def test_what_is_called_as_a_function_is_seen_less(convention, name, op, share, published):
-    found = st.account(st.models.build(name), st.models.find(name).input_shape, convention=convention)
+    found = st.account(built(name), st.models.find(name).input_shape, convention=convention)
     maps = [r for r in found.rows if r.op == op and r.output[2:] != (1, 1)]
     assert round((found.total.counted - share * sum(r.counted for r in maps)) / 1e9, 2) == published
 
@@ -62,7 +67,7 @@ def test_convnet_burden_of_alexnet():
     ("alexnet", 2), ("googlenet", 3), ("resnet18", 3), ("resnet34", 7), ("resnet50_paper", 7), ("resnet101_paper", 15),
     ("resnet152_paper", 23), ("vgg_d", 30), ("vgg_e", 39)])
 def test_canziani_to_the_figures_accuracy(name, g_ops):
-    found = st.account(st.models.build(name), st.models.find(name).input_shape, convention="canziani")
+    found = st.account(built(name), st.models.find(name).input_shape, convention="canziani")
     assert found.total.counted == 2 * found.total.macs and abs(found.total.counted / 1e9 - g_ops) <= 1
 
 

@@ -15,7 +15,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_every_block_runs(page, tmp_path, monkeypatch):
+def test_every_block_runs(page, tmp_path, monkeypatch, undrawn, numpy_weights, brief_peaks):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STRIATE_OFFLINE", "1")
     monkeypatch.setenv("STRIATE_CACHE", str(tmp_path / "cache"))

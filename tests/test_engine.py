@@ -273,7 +273,8 @@ def test_errors_while_tracing_carry_the_path_of_the_layer():
         type("Branching", (nn.Module,), {"forward": lambda self, x: x if x else -x})()(np.zeros((1, 2), np.float32))
 
 
-def test_no_leak_over_2000_steps():
+@pytest.mark.parametrize("steps", [500, pytest.param(2000, marks=pytest.mark.slow)])
+def test_no_leak_over_many_steps(steps):
     net, optimizer = st.create("lenet5"), SGD(0.01, momentum=0.9)
     step = TrainingStep(net.programs, ops.cross_entropy, optimizer)
     x, targets = batch((1, 28, 28), 10, 2)
@@ -286,7 +287,7 @@ def test_no_leak_over_2000_steps():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(os.listdir("/proc/self/fd"))
 
     warm = run(300)
-    after = run(2000)
+    after = run(steps)
     assert after[1] == warm[1] and (after[0] - warm[0]) < 1024, (warm, after)  # KiB of peak resident memory
 
 

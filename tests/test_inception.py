@@ -8,7 +8,6 @@ import pytest
 import striate as st
 from striate import ops
 from striate.engine.step import TrainingStep
-from striate.kernels import random
 from striate.models import googlenet, inception, inception_v3
 from striate.train import SGD
 
@@ -35,13 +34,6 @@ WITH_HEADS = {
     "inception_v3": 27_161_264,
 }
 HEADS = [("googlenet", 2), ("googlenet_torchvision", 2), ("inception_v3", 1)]
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Weights drawn by NumPy: ten times as fast."""
-    monkeypatch.setattr(
-        random, "normal", lambda seed, key, n: np.random.default_rng(key).standard_normal(n, np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +79,7 @@ def test_heads_weigh_less(loss, weight, heads):
 
 
 @pytest.mark.parametrize("name", ["googlenet", pytest.param("googlenet_torchvision", marks=pytest.mark.slow)])
-def test_training_lowers_the_weighted_loss(drawn, name):
+def test_training_lowers_the_weighted_loss(numpy_weights, name):
     net = st.create(name, classes=2, in_channels=1)
     step = TrainingStep(net.programs, net.loss, SGD(0.01, momentum=0.9))
     rng = np.random.default_rng(0)

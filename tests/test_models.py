@@ -12,7 +12,6 @@ import striate as st
 from striate import ops
 from striate.engine.step import TrainingStep
 from striate.errors import ConfigError, DtypeError, UnknownName
-from striate.kernels import random
 from striate.models import ALIASES, MODELS, build, find, lenet5_1998, name_of
 from striate.train import SGD
 
@@ -143,14 +142,6 @@ SMALLER = {name: {"units": 16} for name in MODELS if name.startswith(("vgg", "al
 # Of a family with one builder some networks stand for all; the heads of the Inceptions need images of full size.
 SLOW = {name for name in MODELS if name.startswith(("vgg", "resnet", "plain", "googlenet", "inception", "dense"))} - {
     "vgg_a_lrn", "vgg_c", "resnet18", "resnet20_cifar", "plain20_cifar"}
-
-
-@pytest.fixture(scope="module")
-def numpy_weights():
-    """Weights drawn by NumPy: ten times as fast."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(random, "normal", lambda seed, key, n: np.random.default_rng(key).standard_normal(n, np.float32))
-        yield
 
 
 def image(shape, n=1, seed=0):

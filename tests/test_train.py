@@ -86,10 +86,12 @@ def stop_at(step, error=Stop):
 
 
 @pytest.fixture(autouse=True)
-def undrawn(request, monkeypatch):
+def undrawn(request):
     """Pictures take longer than these trainings: they are drawn where a test asks for the fixture `drawn`."""
-    if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(loop, "write_report", lambda *_: [])
+    with pytest.MonkeyPatch.context() as patch:  # a test may undo its own
+        if "drawn" not in request.fixturenames:
+            patch.setattr(loop, "write_report", lambda *_: [])
+        yield
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ from expected.difference import difference
 
 
 def log_softmax(x):
-    rows = np.moveaxis(x, 1, -1)
-    y = [[v - max(r) - math.log(math.fsum(math.exp(u - max(r)) for u in r)) for v in r]
-         for r in rows.reshape(-1, x.shape[1]).tolist()]
+    rows, y = np.moveaxis(x, 1, -1), []
+    for row in rows.reshape(-1, x.shape[1]).tolist():
+        top = max(row)
+        total = math.log(math.fsum(math.exp(v - top) for v in row))
+        y.append([v - top - total for v in row])
     return np.moveaxis(np.array(y, x.dtype).reshape(rows.shape), -1, 1)
 
 

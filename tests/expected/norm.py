@@ -60,11 +60,17 @@ def scale_shift_dstats(sum_dy, sum_dy_xhat, var, gamma, *, eps):
     x = np.stack([np.zeros_like(var), sum_dy_xhat * np.sqrt(var + eps)])
     dy = np.stack([sum_dy - 1, np.ones_like(var)])
 
-    def loss(mean, v):
-        return (dy * scale_shift(x, mean, v, gamma, None, eps=eps)).sum()
+    step, dmean, dvar = 1e-3 * float((var + eps).min(initial=1)), np.empty_like(var), np.empty_like(var)
+    for c in range(len(var)):  # no channel touches another
+        own = slice(c, c + 1)
 
-    return (difference(lambda mean: loss(mean, var), np.zeros_like(var)),
-            difference(lambda v: loss(np.zeros_like(var), v), var, step=1e-3 * float((var + eps).min())))
+        def loss(mean, v, own=own):
+            y = scale_shift(x[:, own], mean, v, None if gamma is None else gamma[own], None, eps=eps)
+            return (dy[:, own] * y).sum()
+
+        dmean[own] = difference(lambda mean, own=own, loss=loss: loss(mean, var[own]), np.zeros(1))
+        dvar[own] = difference(lambda v, loss=loss: loss(np.zeros(1), v), var[own], step=step)
+    return dmean, dvar
 
 
 def norm_act(x, mean, var, gamma, beta, r, *, eps, activation):

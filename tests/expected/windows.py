@@ -5,6 +5,7 @@ Gradients are the scatter of the forward loop.
 
 from __future__ import annotations
 
+import functools
 import math
 from itertools import product
 
@@ -13,7 +14,7 @@ import numpy as np
 from expected.elementwise import relu, relu6, sigmoid, tanh
 from expected.norm import batch_moments
 
-# ---- convolution: loops over output pixels and taps; at each, every filter meets every channel of its group
+# ---- convolution: loops over output pixels and taps; where they meet, every filter meets every channel of its group
 
 def meetings(size, kernel, stride, padding, dilation):
     """Every (output pixel, tap, input pixel) whose input pixel is real."""
@@ -25,9 +26,27 @@ def meetings(size, kernel, stride, padding, dilation):
             yield (i, j), (kh, kw), (h, w)
 
 
+@functools.lru_cache(maxsize=64)  # forward and both gradients ask for the same
+def by_tap(*geometry):
+    """The meetings of each tap: (tap, rows and columns of output pixels, rows and columns of input pixels).
+
+    A pixel occurs once a tap.
+    """
+    met = {}
+    for out, tap, real in meetings(*geometry):
+        met.setdefault(tap, []).append((*out, *real))
+    return [(tap, tuple(found.T[:2]), tuple(found.T[2:])) for tap, found in
+            ((tap, np.array(rows)) for tap, rows in met.items())]
+
+
 def group_slices(c, o, groups):
-    for g in range(groups):
-        yield slice(g * (c // groups), (g + 1) * (c // groups)), slice(g * (o // groups), (g + 1) * (o // groups))
+    return [(slice(g * (c // groups), (g + 1) * (c // groups)), slice(g * (o // groups), (g + 1) * (o // groups)))
+            for g in range(groups)]
+
+
+def pixel_first(maps):
+    """Maps as (pixel row, pixel column, image, channel), filters as (tap row, tap column, filter, channel)."""
+    return np.ascontiguousarray(maps.transpose(2, 3, 0, 1))
 
 
 def activated(y, activation):
@@ -37,11 +56,12 @@ def activated(y, activation):
 def conv2d(x, w, b, r, *, stride, padding, dilation, groups, activation):
     out = [(s + low + high - d * (k - 1) - 1) // t + 1 for s, low, high, k, t, d in
            zip(x.shape[2:], padding[::2], padding[1::2], w.shape[2:], stride, dilation, strict=True)]
-    y = np.zeros((x.shape[0], w.shape[0], *out), x.dtype)
-    for (i, j), (kh, kw), (h, wide) in meetings(x.shape[2:], w.shape[2:], stride, padding, dilation):
-        for c, o in group_slices(x.shape[1], w.shape[0], groups):
-            y[:, o, i, j] += x[:, c, h, wide] @ w[o, :, kh, kw].T
-    y = y if b is None else y + b[:, None, None]
+    pixels, taps, y = pixel_first(x), pixel_first(w), np.zeros((*out, x.shape[0], w.shape[0]), x.dtype)
+    groups = group_slices(x.shape[1], w.shape[0], groups)
+    for tap, out, real in by_tap(x.shape[2:], w.shape[2:], stride, padding, dilation):
+        for c, o in groups:
+            y[(*out, slice(None), o)] += pixels[real][:, :, c] @ taps[tap][o].T
+    y = y.transpose(2, 3, 0, 1) if b is None else y.transpose(2, 3, 0, 1) + b[:, None, None]
     return activated(y if r is None else y + r, activation)
 
 
@@ -55,11 +75,13 @@ def conv2d_max_pool(x, w, b, **at):
 
 
 def conv2d_dx(dy, w, *, size, stride, padding, dilation, groups):
-    dx = np.zeros((dy.shape[0], w.shape[1] * groups, *size), dy.dtype)
-    for (i, j), (kh, kw), (h, wide) in meetings(size, w.shape[2:], stride, padding, dilation):
-        for c, o in group_slices(dx.shape[1], w.shape[0], groups):
-            dx[:, c, h, wide] += dy[:, o, i, j] @ w[o, :, kh, kw]
-    return dx
+    pixels, taps = pixel_first(dy), pixel_first(w)
+    dx = np.zeros((*size, dy.shape[0], w.shape[1] * groups), dy.dtype)
+    groups = group_slices(dx.shape[3], w.shape[0], groups)
+    for tap, out, real in by_tap(size, w.shape[2:], stride, padding, dilation):
+        for c, o in groups:
+            dx[(*real, slice(None), c)] += pixels[out][:, :, o] @ taps[tap][o]
+    return dx.transpose(2, 3, 0, 1)
 
 
 def conv2d_dx_add(dy, w, r, **at):
@@ -91,11 +113,13 @@ def spread(dy, index, y, size, kernel, *, stride, padding, dilation, groups):
 
 
 def conv2d_dw(x, dy, *, kernel, stride, padding, dilation, groups):
-    dw = np.zeros((dy.shape[1], x.shape[1] // groups, *kernel), x.dtype)
-    for (i, j), (kh, kw), (h, wide) in meetings(x.shape[2:], kernel, stride, padding, dilation):
-        for c, o in group_slices(x.shape[1], dy.shape[1], groups):
-            dw[o, :, kh, kw] += dy[:, o, i, j].T @ x[:, c, h, wide]
-    return dw
+    pixels, duals = pixel_first(x), pixel_first(dy)
+    dw = np.zeros((*kernel, dy.shape[1], x.shape[1] // groups), x.dtype)
+    groups = group_slices(x.shape[1], dy.shape[1], groups)
+    for tap, out, real in by_tap(x.shape[2:], kernel, stride, padding, dilation):
+        for c, o in groups:
+            dw[tap][o] += np.einsum("pno,pnc->oc", duals[out][:, :, o], pixels[real][:, :, c], optimize=True)
+    return dw.transpose(2, 3, 0, 1)
 
 
 def conv2d_dw_winograd(x, dy, *, kernel, tile, padding):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import product
 from math import inf, prod
 
@@ -33,11 +34,16 @@ def winograd_filters(w, *, tile, for_dx, nr):
     return u
 
 
+@functools.cache
+def undone(kernel, points):
+    """K numbers from T, by least squares: what a row of filters was before it was taken at the points."""
+    return np.linalg.pinv(np.array([[at_point(unit, p, points) for unit in np.eye(kernel)] for p in points]))
+
+
 def filters_of(u, out_channels, kernel, tile):
     """The filters w that u was made from, by least squares: T*T numbers for K*K."""
     points = POINTS[tile + kernel - 1]
-    g = np.array([[at_point(unit, p, points) for unit in np.eye(kernel)] for p in points])
-    back = np.linalg.pinv(g)
+    back = undone(kernel, points)
     columns = u.transpose(0, 3, 2, 1).reshape(-1, u.shape[2], len(points), len(points))[:out_channels]
     return back @ columns @ back.T
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -56,10 +57,15 @@ def _striate(
     """Convolutional networks on the CPU you have: train them, try them, see what they cost."""
 
 
+@functools.cache  # whoever calls main often waits for the verbs' signatures once
+def _command() -> Any:
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; STRIATE_DEBUG=1 lets errors through with their traceback."""
     try:
-        status = app(None if arguments is None else list(arguments), prog_name="striate", standalone_mode=False)
+        status = _command()(None if arguments is None else list(arguments), prog_name="striate", standalone_mode=False)
         if sys.stdout is not None:  # it may have been closed
             sys.stdout.flush()
         return status if isinstance(status, int) else 0

@@ -181,16 +181,15 @@ def _inked(
     frames = np.arange(N, dtype=np.intp) * (FRAME * FRAME)
     near = np.arange(-REACH, REACH + 1)
     window = (near[:, None] * FRAME + near).reshape(-1)
-    lowest, highest = REACH - MARGIN, SIDE - 1 + MARGIN - REACH
+    x, y = (np.clip(at.T, REACH - MARGIN, SIDE - 1 + MARGIN - REACH) for at in (x, y))  # (P, N): a row for each turn
+    column, row = np.rint(x), np.rint(y)
+    pixel = frames + (row.astype(np.intp) + MARGIN) * FRAME + column.astype(np.intp) + MARGIN
+    dx, dy = ((middle - at)[..., None] + near.astype(np.float32) for middle, at in ((column, x), (row, y)))
+    dx, dy = dx * dx, dy * dy
     for p in range(P):
-        px, py = np.clip(x[:, p], lowest, highest), np.clip(y[:, p], lowest, highest)
-        column, row = np.rint(px), np.rint(py)
-        dx = (column - px)[:, None] + near.astype(np.float32)
-        dy = (row - py)[:, None] + near.astype(np.float32)
-        distance = np.sqrt((dy * dy)[:, :, None] + (dx * dx)[:, None, :]).reshape(N, -1)
-        pixel = frames + (row.astype(np.intp) + MARGIN) * FRAME + column.astype(np.intp) + MARGIN
-        pixels = pixel[:, None] + window
-        depth[pixels] = np.maximum(depth[pixels], radius[:, p, None] - distance)
+        distance = np.sqrt(dy[p, :, :, None] + dx[p, :, None, :]).reshape(N, -1)
+        pixels = pixel[p, :, None] + window
+        depth[pixels] = np.maximum(depth.take(pixels), radius[:, p, None] - distance)
     inside = depth.reshape(N, FRAME, FRAME)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
     covered: npt.NDArray[np.float32] = np.clip(inside + np.float32(0.5), 0, 1)
     images: npt.NDArray[np.uint8] = np.rint(covered * np.float32(255)).astype(np.uint8)

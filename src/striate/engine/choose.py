@@ -21,7 +21,7 @@ def choose(tape: Tape, target: Target) -> Tape:
     at: dict[Storage, Storage] = {}  # storage of a lowered call's output -> the storage that holds it now
 
     def moved(b: Buffer | None) -> Buffer | None:
-        return b if b is None else replace(b, storage=at.get(b.storage, b.storage))
+        return b and b.at(at.get(b.storage, b.storage))
 
     for call in tape.calls:
         inputs = tuple(moved(b) for b in call.inputs)

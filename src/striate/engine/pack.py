@@ -56,10 +56,10 @@ def pack(wanted: Sequence[Wanted], guard: int = 0) -> Packed:
     least = crest(wanted)
     best: Packed | None = None
     for order in ORDERS if guard == 0 else ORDERS[:1]:
-        found = _first_fit(sorted(wanted, key=lambda w: (*order(w), w.storage.name)), guard)
-        if best is None or found.top < best.top:
-            best = found
-        if best.top <= least:
+        found = _first_fit(sorted(wanted, key=lambda w: (*order(w), w.storage.name)), guard,
+                           None if best is None else best.top)
+        best = found or best
+        if best is not None and best.top <= least:
             break
     assert best is not None
     return best
@@ -74,19 +74,23 @@ def crest(wanted: Sequence[Wanted]) -> int:
     return max(itertools.accumulate(changes[at] for at in sorted(changes)), default=0)
 
 
-def _first_fit(wanted: Sequence[Wanted], guard: int) -> Packed:
+def _first_fit(wanted: Sequence[Wanted], guard: int, below: int | None) -> Packed | None:
+    """Packed in the order given; None as soon as that needs `below` bytes or more."""
     placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last; by rising offset
     packed = Packed({}, 0, [])
     for w in wanted:
-        size, offset = w.nbytes, guard
+        size, offset, first, last = w.nbytes, guard, w.first, w.last
         for low, high, start, stop in placed:
-            if start <= w.last and w.first <= stop:
+            if start <= last and first <= stop:
                 if low - offset >= size + guard:
                     break
-                offset = max(offset, high + guard)
-        bisect.insort(placed, (offset, offset + size, w.first, w.last))
+                if high + guard > offset:  # max() here makes packing take twice as long
+                    offset = high + guard
+        bisect.insort(placed, (offset, offset + size, first, last))
         packed.offsets[w.storage] = offset
         packed.top = max(packed.top, offset + size + guard)
+        if below is not None and packed.top >= below:
+            return None
         if guard:
             end = offset + w.storage.nbytes
             packed.guards += [(offset - guard, guard), (end, offset + size + guard - end)]

@@ -6,7 +6,7 @@ is written straight into the state, and may move to just behind its gradient. Wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,7 +45,7 @@ class Plan:
 
     @property
     def state_bytes(self) -> int:
-        return sum(s.storage.nbytes for s in self.states)
+        return sum(s.nbytes for s in self.states)
 
     @property
     def peak_bytes(self) -> int:
@@ -164,18 +164,20 @@ def _place_updates(tape: Tape) -> None:
     """Every update ends in its state: in place where the contract allows, by a copy at the end elsewhere."""
     taken: dict[Storage, Storage] = {}
     _save_old_values(tape)
+    writer = {s: number for number, c in enumerate(tape.calls) for s in c.writes()}
+    last_reader = {s: number for number, c in enumerate(tape.calls) for s in c.reads()}
+    in_place = {pair for c in tape.calls if c.section == "update" for pair in _shareable(c)}
     for state, new in tape.updates:
         old = tape.states[state].storage
-        writer = next((i for i, c in enumerate(tape.calls) if new.storage in c.writes()), -1)
-        if writer >= 0 and _may_overwrite(tape, writer, new.storage, old) and old not in taken.values():
+        read_later = last_reader.get(old, -1) > writer.get(new.storage, -1)
+        if (new.storage, old) in in_place and not read_later and old not in taken.values():
             taken[new.storage] = old
         else:
-            copied = replace(new, storage=old)
-            tape.calls.append(Call(ROWS["copy"], (new,), (copied,), {}, "update", state.path))
+            tape.calls.append(Call(ROWS["copy"], (new,), (new.at(old),), {}, "update", state.path))
     for call in tape.calls:
-        call.inputs = tuple(b and replace(b, storage=taken.get(b.storage, b.storage)) for b in call.inputs)
-        call.outputs = tuple(b and replace(b, storage=taken.get(b.storage, b.storage)) for b in call.outputs)
-    tape.outputs = {n: replace(b, storage=taken.get(b.storage, b.storage)) for n, b in tape.outputs.items()}
+        call.inputs = tuple(b and b.at(taken.get(b.storage, b.storage)) for b in call.inputs)
+        call.outputs = tuple(b and b.at(taken.get(b.storage, b.storage)) for b in call.outputs)
+    tape.outputs = {n: b.at(taken.get(b.storage, b.storage)) for n, b in tape.outputs.items()}
     tape.updates = []
 
 
@@ -195,15 +197,12 @@ def _save_old_values(tape: Tape) -> None:
     tape.outputs = {name: saved(b) for name, b in tape.outputs.items()}
 
 
-def _may_overwrite(tape: Tape, writer: int, new: Storage, old: Storage) -> bool:
-    call = tape.calls[writer]
-    allowed = any(_holds(call.outputs[o], new) and _holds(call.inputs[i], old) for o, i in call.overwrites())
-    reads_later = any(old in c.reads() for c in tape.calls[writer + 1 :])
-    return call.section == "update" and allowed and not reads_later
-
-
-def _holds(b: Buffer | None, storage: Storage) -> bool:
-    return b is not None and b.storage is storage
+def _shareable(call: Call) -> Iterator[tuple[Storage, Storage]]:
+    """(output, input) storages of a call that may be the same memory."""
+    for o, i in call.overwrites():
+        out, given = call.outputs[o], call.inputs[i]
+        if out is not None and given is not None:
+            yield out.storage, given.storage
 
 
 # ---- lifetimes

@@ -149,7 +149,7 @@ class Program:
             calls.append((call.row.name, tensors, ints, floats, ARENA, offset, nbytes, small))
         inputs = [self._tensor("x", i.buffer) for i in plan.tape.inputs]
         outputs = [self._tensor("y", b) for b in plan.tape.outputs.values()]
-        sizes = [plan.arena_bytes, plan.constant_bytes, *(s.storage.nbytes for s in plan.states)]
+        sizes = [plan.arena_bytes, plan.constant_bytes, *(s.nbytes for s in plan.states)]
         return _native.Program(self.isa, self.threads, calls, inputs, outputs, sizes, plan.update_from, plan.prelude)
 
     def _tensor(self, name: str, b: Buffer | None, call: Call | None = None) -> Tensor | None:

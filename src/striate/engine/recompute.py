@@ -79,7 +79,7 @@ def recomputed(tape: Tape, dropped: Collection[Storage], fleeting: Collection[St
     again, calls, brief = dict[Storage, Storage](), list[Call](), set(fleeting)
 
     def moved(b: Buffer | None) -> Buffer | None:
-        return b and replace(b, storage=again.get(b.storage, b.storage))
+        return b and b.at(again.get(b.storage, b.storage))
 
     def ensure(storage: Storage) -> None:
         """Writes down the call that makes `storage` again, behind those that make what it reads."""
@@ -93,7 +93,7 @@ def recomputed(tape: Tape, dropped: Collection[Storage], fleeting: Collection[St
             if waiting.pop() in again:
                 continue
             fresh = {s: Storage(f"{s.name} again", s.nbytes) for s in call.writes()}
-            outputs = tuple(b and replace(b, storage=fresh[b.storage]) for b in call.outputs)
+            outputs = tuple(b and b.at(fresh[b.storage]) for b in call.outputs)
             calls.append(replace(call, inputs=tuple(map(moved, call.inputs)), outputs=outputs, section="backward"))
             again.update((old, new) for old, new in fresh.items() if old in lost)
 

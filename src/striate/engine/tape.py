@@ -63,6 +63,10 @@ class Buffer:
         """Whether NHWC and row-major are the same memory: rank below 4, one channel, or one pixel."""
         return len(self.shape) != 4 or self.shape[1] == 1 or self.shape[2] == self.shape[3] == 1
 
+    def at(self, storage: Storage) -> Buffer:
+        """The same view of another storage."""
+        return self if storage is self.storage else replace(self, storage=storage)
+
     def reshape(self, *shape: Any) -> Buffer:
         """The same memory under another shape; row-major memory only."""
         sizes: Shape = tuple(shape[0]) if shape and isinstance(shape[0], tuple) else shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from striate.errors import ConfigError, DtypeError
 from striate.kernels.contract import Shape
 
 Array = np.ndarray[Any, Any]
+_TAKING = threading.Lock()
 
 
 class Edits:
@@ -36,10 +38,11 @@ class State:
 
     def __init__(self, array: Array, *, trainable: bool, path: str = "",
                  initializer: Callable[[Shape, int, str], Array] | None = None) -> None:
-        if array.dtype == np.float64:
-            array = array.astype(np.float32)
-        self.storage = aligned(array.shape, array.dtype)
-        self.storage[...] = array
+        self.shape: Shape = array.shape
+        self.dtype = np.dtype(np.float32) if array.dtype == np.float64 else array.dtype.newbyteorder("=")
+        self._memory: Array | None = None
+        if array.size:
+            self.storage[...] = array
         self.initializer = initializer
         self.pending = initializer is not None
         self.parameter = trainable  # what it is
@@ -49,10 +52,22 @@ class State:
     @classmethod
     def zeros(cls, shape: Shape, *, trainable: bool, path: str = "",
               initializer: Callable[[Shape, int, str], Array] | None = None) -> State:
-        """A float32 state of zeros. Its memory is only reserved: no page of it is touched before it is used."""
+        """A float32 state of zeros. Its memory is taken when it is first used."""
         state = cls(np.zeros(0, np.float32), trainable=trainable, path=path, initializer=initializer)
-        state.storage = aligned(shape, state.dtype)
+        state.shape = tuple(shape)
         return state
+
+    @property
+    def storage(self) -> Array:
+        """Its memory, the same for life; whoever asks first takes it from the system."""
+        if self._memory is None:
+            with _TAKING:  # another thread may use the network for the first time too
+                self._memory = aligned(self.shape, self.dtype) if self._memory is None else self._memory
+        return self._memory
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def draw(self) -> None:
         """Draws the first numbers, with seed 0, if the state has none yet."""
@@ -76,9 +91,6 @@ class State:
         view: Array = self.storage.view()
         view.flags.writeable = False
         return view
-
-    shape = property(lambda self: self.storage.shape)
-    dtype = property(lambda self: self.storage.dtype)
 
     def assign(self, array: Any) -> None:
         """Copies `array` in; Raises: ConfigError if its shape is another one."""

@@ -177,7 +177,12 @@ def _specs(row: Row, arrays: tuple[Array | None, ...]) -> list[Spec | None]:
     for array in arrays:
         if array is not None and not isinstance(array, np.ndarray):
             raise DtypeError(f"{row.name}: tensors must be arrays, got {type(array).__name__}")
-    return [None if a is None else Spec(a.shape, a.dtype.name) for a in arrays]
+    return [None if a is None else Spec(a.shape, _name_of(a.dtype)) for a in arrays]
+
+
+@functools.cache  # NumPy puts a dtype's name together in Python, each time
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return dtype.name
 
 
 def encode(row: Row, params: Mapping[str, Any]) -> tuple[list[int], list[float]]:
@@ -209,8 +214,8 @@ def _laid_out(row: Row, name: str, array: Array) -> Array:
     """`array` itself if the kernel can read it where it lies, else a copy it can read."""
     dtype = array.dtype
     wanted = tuple(DTYPES) if row.name in ANY_DTYPE else INTEGERS.get(name, ("float32",))
-    if dtype.name not in wanted or not dtype.isnative:
-        hint = 'float64 arrays need kernels="reference"; ' if dtype.name == "float64" else ""
+    if _name_of(dtype) not in wanted or not dtype.isnative:
+        hint = 'float64 arrays need kernels="reference"; ' if _name_of(dtype) == "float64" else ""
         raise DtypeError(f"{row.name}: {name} must be {' or '.join(wanted)}; {hint}got {dtype}")
     if not array.flags.aligned:
         array = array.copy()
@@ -251,4 +256,4 @@ def _empty(name: str, spec: Spec) -> Array:
 
 def _tensor(name: str, array: Array) -> Tensor:
     strided = array.ndim in (2, 4) and name not in DENSE
-    return array.shape, _pixel_stride(_rows(array)) if strided else 0, DTYPES[array.dtype.name], array.ctypes.data
+    return array.shape, _pixel_stride(_rows(array)) if strided else 0, DTYPES[_name_of(array.dtype)], array.ctypes.data

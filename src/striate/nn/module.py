@@ -60,25 +60,23 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the modules directly inside, those in lists, tuples and dicts included."""
-        for name, value in vars(self).items():
-            yield from _inside(name, value, Module)
+        return _within(self, Module)
 
     def own_states(self) -> Iterator[tuple[str, State]]:
         """(name, state) of the states directly inside."""
-        for name, value in vars(self).items():
-            yield from _inside(name, value, State)
+        return _within(self, State)
 
     def modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """(path, module) of this module and all inside; a shared one appears under its first path only."""
-        yield from self._walk(prefix, set())
+        found: dict[int, tuple[str, Module]] = {}
+        self._walk(prefix, found)
+        yield from found.values()
 
-    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
-        if id(self) in seen:
-            return
-        seen.add(id(self))
-        yield prefix, self
-        for name, child in self.children():
-            yield from child._walk(f"{prefix}.{name}" if prefix else name, seen)
+    def _walk(self, prefix: str, found: dict[int, tuple[str, Module]]) -> None:
+        if id(self) not in found:
+            found[id(self)] = prefix, self
+            for name, child in self.children():
+                child._walk(f"{prefix}.{name}" if prefix else name, found)
 
     def module_paths(self) -> dict[int, str]:
         """id of each module -> its path."""
@@ -180,6 +178,12 @@ class Module:
     def extra_repr(self) -> str:
         """The arguments, as they would be written."""
         return ""
+
+
+def _within(module: Module, kind: type) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(module).items():
+        if isinstance(value, (kind, list, tuple, dict)):  # of an ordinary attribute no generator is made
+            yield from _inside(name, value, kind)
 
 
 def _inside(name: str, value: Any, kind: type) -> Iterator[tuple[str, Any]]:

@@ -44,7 +44,7 @@ class _Memory:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.clock = plan, 0.0
-        sizes = [plan.arena_bytes, plan.constant_bytes, *(s.storage.nbytes for s in plan.states)]
+        sizes = [plan.arena_bytes, plan.constant_bytes, *(s.nbytes for s in plan.states)]
         assert (ARENA, CONSTANTS) == (0, 1)
         self.touched = [np.full(size // PAGE + 2, NEVER) for size in sizes]
 

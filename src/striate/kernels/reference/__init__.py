@@ -6,7 +6,10 @@ returns new arrays in the order of its row and changes nothing.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 from striate.kernels.callback import call_back
 from striate.kernels.contract import ROWS
@@ -32,5 +35,9 @@ TARGET = Target("reference", width=8, mr=1, nr=8, mc=1, kc=1, precision="direct"
 
 def kernels() -> SimpleNamespace:
     """The kernel set: one attribute a row of the contract, its `target`, and `callback`."""
-    found = {name: next(getattr(f, name) for f in FAMILIES if hasattr(f, name)) for name in ROWS}
-    return SimpleNamespace(name="reference", target=TARGET, callback=call_back, **found)
+    return SimpleNamespace(name="reference", target=TARGET, callback=call_back, **_found())
+
+
+@functools.cache  # an operation on arrays asks for the set with every call
+def _found() -> dict[str, Callable[..., Any]]:
+    return {name: next(getattr(f, name) for f in FAMILIES if hasattr(f, name)) for name in ROWS}

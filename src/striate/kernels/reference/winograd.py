@@ -9,6 +9,8 @@ Ref: Lavin and Gray 2015, arXiv 1509.09308; differs: points that lose fewer digi
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -21,6 +23,7 @@ from striate.kernels.reference.pool import max_pool
 from striate.kernels.reference.winograd_dw import distances, input_matrix, powers
 
 
+@functools.cache
 def transforms(tile: int, kernel: int) -> tuple[Array, Array, Array]:
     """A^T (m, T), G (T, K) and B^T (T, T)."""
     count = tile + kernel - 1
