@@ -14,9 +14,9 @@
 // are added in their order by a second phase. A tile sums at most P products before it is added to the others, which
 // also keeps the rounding error of sums over 10^5 pixels that of sums over a few hundred.
 //
-// Roofline: the FMA peak; both operands are packed, which costs 5 to 10 %. Reached on ResNet-50's stride-1 layers,
-// batch 8 (geometric mean, fraction of the FMA peak; AMD EPYC Zen 3, 2 threads of AVX2, warm buffers): 0.68. On maps
-// that stay in L2, one thread: 0.82.
+// Roofline: the FMA peak; both operands are packed and fetched, which costs 15 %. Reached on ResNet-50's stride-1
+// layers, batch 8 (geometric mean, fraction of the FMA peak; AMD EPYC Zen 3, 2 threads of AVX2, warm buffers, a machine
+// at work): 0.60, where forward reached 0.62.
 #pragma once
 
 // Pixels of a block: 256 * NR * 4 bytes of x are 16 KiB of L1 with AVX2. Of a 1x1 kernel half as many: 512 KiB of L2
