@@ -31,7 +31,7 @@ from striate.engine.trace import trace
 from striate.kernels import native
 from striate.kernels.algorithms import ALGORITHMS, candidates, chosen, key
 from striate.kernels.contract import Spec
-from striate.kernels.costs import NS, work
+from striate.kernels.costs import NS, family_of, work
 from striate.kernels.problem import Problem
 from striate.kernels.target import Target
 
@@ -123,8 +123,7 @@ def fit(path: Path) -> None:
 
 def _row(p: Problem, name: str, us: float, target: Target) -> Row:
     tile = {a.name: a.tile for a in ALGORITHMS}[name]
-    family = ("winograd" if tile else "direct") + ("_dw" if p.kind == "dw" else "")
-    return key(p, target), family, np.array(astuple(work(p, target, tile))), us
+    return key(p, target), family_of(p, tile), np.array(astuple(work(p, target, tile))), us
 
 
 def constants(rows: list[Row], width: int, rounds: int = 12) -> dict[str, Any]:

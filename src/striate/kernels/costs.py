@@ -49,6 +49,16 @@ NS: Mapping[str, Mapping[int, tuple[float, ...]]] = {
         8: (0.00864, 0.068, 0, 0.361, 0.447, 1.99, 0.0126, 212),
         4: (0.0346, 0.15, 0, 0.361, 0.447, 1.99, 0.0126, 212),
     },
+    "patches": {  # 3.3 and 4 times what a multiply-add of a register tile takes: each loads its patch
+        16: (0.0191, 0, 0, 0, 0, 0, 0.0276, 8000),
+        8: (0.0383, 0, 0, 0, 0, 0, 0.0276, 10100),
+        4: (0.153, 0, 0, 0, 0, 0, 0.0276, 12000),
+    },
+    "patches_dw": {
+        16: (0.0172, 0, 0, 0, 0, 0, 0.0126, 212),
+        8: (0.0346, 0, 0, 0, 0, 0, 0.0126, 212),
+        4: (0.138, 0, 0, 0, 0, 0, 0.0126, 212),
+    },
     "winograd_dw": {
         16: (0.0073, 0.055, 0, 0.2, 0.361, 0.0806, 0.26, 20000),
         8: (0.0146, 0.0881, 0, 0.226, 0.361, 0.0806, 0.26, 22600),
@@ -57,16 +67,20 @@ NS: Mapping[str, Mapping[int, tuple[float, ...]]] = {
 }
 UNIT = 48  # tiles between two readings of the transformed filters (winograd.h)
 PATCHED = 1 << 16  # floats of an image of dx that stays in L2 while patches are added to it
-PATCH = {"dx": 3.3, "dw": 4.0}  # how long a multiply-add takes that loads a patch, beside one of a register tile
 LINE = 16  # channels of a tile are transformed in lines of so many
 
 
 def microseconds(p: Problem, target: Target, tile: int) -> float:
     """Predicted time of Winograd's algorithm with that tile; tile 0 is the direct algorithm."""
-    family = ("winograd" if tile else "direct") + ("_dw" if p.kind == "dw" else "")
-    ns = NS[family][target.width]
+    ns = NS[family_of(p, tile)][target.width]
     amounts: tuple[float, ...] = astuple(work(p, target, tile))
     return sum(amount * each for amount, each in zip(amounts, ns, strict=True)) / 1000
+
+
+def family_of(p: Problem, tile: int) -> str:
+    """The kernels that share constants."""
+    name = "winograd" if tile else "patches" if sends_patches(p) else "direct"
+    return f"{name}_dw" if p.kind == "dw" else name
 
 
 def work(p: Problem, target: Target, tile: int) -> Work:
@@ -96,10 +110,10 @@ def sends_patches(p: Problem) -> bool:
 
 
 def _patches(p: Problem, target: Target) -> Work:
-    """One of the four pixels of a window has a gradient; a multiply-add needs a load of its own, for dX also a sum."""
+    """One of the four pixels of a window has a gradient."""
     windows = p.n * (p.out[0] // 2) * (p.out[1] // 2)
     lanes = windows * p.o * p.kernel[0] * _whole(p.kernel[1] * p.c, target.width)
-    return Work(multiplies=lanes * PATCH[p.kind], moved=p.n * p.c * math.prod(p.size) + 2 * windows * p.o)
+    return Work(multiplies=lanes, moved=p.n * p.c * math.prod(p.size) + 2 * windows * p.o)
 
 
 def _apart(p: Problem) -> float:
