@@ -16,14 +16,14 @@
 //
 // Roofline: the FMA peak; both operands are packed and fetched, which costs 15 %. Reached on ResNet-50's stride-1
 // layers, batch 8 (geometric mean, fraction of the FMA peak; AMD EPYC Zen 3, 2 threads of AVX2, warm buffers, a machine
-// at work): 0.60, where forward reached 0.62.
+// at work, three runs, two steps a turn): 0.59 to 0.61, where forward, one step a turn, reached 0.60 to 0.67.
 #pragma once
 
 // Pixels of a block: 256 * NR * 4 bytes of x are 16 KiB of L1 with AVX2. Of a 1x1 kernel half as many: 512 KiB of L2
 // also hold what is asked for ahead.
 static const int64_t BLOCK_PIXELS = 256, POINT_PIXELS = 128;
 // Columns of x packed at a time. All of a chunk, and they push its sums and dy out of L2; 32, and each visit of a pixel
-// brings only two lines (3 and 4 % slower).
+// brings only two lines (2 and 4 % slower).
 static const int64_t BLOCK_COLUMNS = 64;
 // Outputs and columns of a chunk: x is packed O / 128 times, dy Q / 288 times.
 static const int64_t CHUNK_OUTPUTS = 128, CHUNK_COLUMNS = 288;
