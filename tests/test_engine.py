@@ -227,9 +227,28 @@ def test_the_first_layer_has_no_dx_and_inference_no_pool_index():
     net = st.create("lenet5")
     x, targets = batch((1, 28, 28), 10)
     calls = st.value_and_grad(net, ops.cross_entropy).program(x, targets).plan.tape.calls
-    assert ("conv1", "conv2d_dx_gemm") not in {(c.path, c.row.name) for c in calls}
+    assert {c.path for c in calls if c.row.name == "conv2d_pool_dx"} == {"conv2"}
     inference = net.programs.get(Request(Spec((1, 28, 28))), 6).plan.tape.calls
     assert all(c.outputs[1] is None for c in inference if c.row.name == "max_pool")
+
+
+def test_gradients_of_two_branches_meet_in_a_convolution():
+    net = st.create("resnet20")
+    x, targets = batch((3, 32, 32), 10, 2)
+    calls = st.value_and_grad(net, ops.cross_entropy).program(x, targets).plan.tape.calls
+    backward = [c for c in calls if c.section == "backward"]
+    products = ("conv2d_dx_gemm", "conv2d_winograd")
+    residual = [c for c in backward if c.row.name in products and c.inputs[-1] is not None]
+    assert len(residual) == 9 and not [c for c in backward if c.row.name == "add"]
+
+
+def test_the_gradient_of_a_map_before_a_pool_is_written_once():
+    net = nn.Sequential(nn.Conv2d(3, 40, 3), nn.ReLU(), nn.Conv2d(40, 40, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+                        nn.Linear(160, 5)).initialize(0)
+    x, targets = batch((3, 8, 8), 5)
+    calls = st.value_and_grad(net, ops.cross_entropy).program(x, targets).plan.tape.calls
+    names = [c.row.name for c in calls if c.section == "backward"]
+    assert names.count("max_pool_dx") == 1 and "conv2d_pool_dw" not in names
 
 
 def test_profile_names_every_call():
