@@ -35,7 +35,8 @@ def layers(name: str, batch: int) -> Counter[Layer]:
     for node in build(name).graph(find(name).input_shape, batch=batch).nodes:
         if node.op.name not in ("conv2d", "linear"):
             continue
-        x, w = (v.shape for v in node.inputs[:2] if v is not None)
+        (_, *map_), w = (v.shape for v in node.inputs[:2] if v is not None)
+        x = (batch, *map_)  # that of a trace stands for any batch
         at = {key: node.params[key] for key in ("stride", "padding", "dilation", "groups") if key in node.params}
         found[Layer.conv2d(x, w, **at) if at else Layer(x, w)] += 1
     return found

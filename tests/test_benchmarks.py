@@ -105,3 +105,14 @@ def test_twins(peers, name):
     for path, parameter in twin.named_parameters():
         g = parameter.grad.numpy()
         np.testing.assert_allclose(grads[path], g, atol=1e-3 * np.abs(g).max() + 1e-7, err_msg=path)
+
+
+@pytest.mark.torch
+def test_each_layer_of_a_network_is_measured(peers):
+    """54 products in ResNet-50; a batch is a number here, and the sizes that follow from it."""
+    pytest.importorskip("torch")
+    import layers
+
+    found = layers.layers("resnet50", 2)
+    assert sum(found.values()) == 54
+    assert all(layer.y[0] == 2 and layer.flops > 0 for layer in found)
