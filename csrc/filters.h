@@ -20,13 +20,8 @@
 #define STRIATE_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #endif
 // The lanes of a and b in turn: their lower halves, their upper halves.
-#if defined(__clang__)
-static inline vf zip_low(vf a, vf b) { return __builtin_shufflevector(a, b, STRIATE_ZIP_LOW); }
-static inline vf zip_high(vf a, vf b) { return __builtin_shufflevector(a, b, STRIATE_ZIP_HIGH); }
-#else
-static inline vf zip_low(vf a, vf b) { return __builtin_shuffle(a, b, vi{STRIATE_ZIP_LOW}); }
-static inline vf zip_high(vf a, vf b) { return __builtin_shuffle(a, b, vi{STRIATE_ZIP_HIGH}); }
-#endif
+static inline vf zip_low(vf a, vf b) { return STRIATE_SHUFFLE(a, b, STRIATE_ZIP_LOW); }
+static inline vf zip_high(vf a, vf b) { return STRIATE_SHUFFLE(a, b, STRIATE_ZIP_HIGH); }
 #undef STRIATE_ZIP_LOW
 #undef STRIATE_ZIP_HIGH
 

@@ -4,7 +4,6 @@
 //            b: depth x NR, in L1                    per step of the depth: NR/WIDTH loads of b, MR broadcasts of a and
 //          k | . . . . . . . .                       MR * NR/WIDTH multiply-adds, that is 2 + 6 loads beside 12 FMAs
 //     a: MR  v . . . . . . . .                       with AVX2 (6x16) and 2 + 12 beside 24 with AVX-512 (12x32): the
-//     FMA
 //    . . . . [ sum: MR x NR  ]                       pipes, two a cycle, are the limit. 12 and 24 running sums cover
 //    . . . . [ in registers  ]                       their latency of 4 cycles and leave registers for a and b.
 //
@@ -93,35 +92,34 @@ static inline void finish_tile(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
   }
 }
 
-// One step: the outer product of ROWS floats of a and VECTORS vectors of b. Three rows share a pointer: x86 addresses
-// p, p + lda and p + 2 lda from two registers, and a pointer a row would not fit.
-template <int ROWS, int VECTORS>
-static inline __attribute__((always_inline)) void multiply_step(const float* const (&a)[(ROWS + 2) / 3], int64_t lda,
-                                                                const float* b, int64_t gap, vf (&sum)[ROWS][VECTORS]) {
+// One step: the outer product of ROWS floats of a, the i-th at row(i), and VECTORS vectors of b.
+template <int ROWS, int VECTORS, class Row>
+static inline __attribute__((always_inline)) void multiply_outer(Row row, const float* b, int64_t gap,
+                                                                 vf (&sum)[ROWS][VECTORS]) {
   vf bk[VECTORS];
 #pragma GCC unroll 4
   for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * gap);
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++) {
-    const vf ai = set1(a[i / 3][i % 3 * lda]);
+    const vf ai = set1(*row(i));
 #pragma GCC unroll 4
     for (int j = 0; j < VECTORS; j++) add_product(sum[i][j], ai, bk[j]);
   }
 }
 
-// The same where the rows of a are so close that one pointer reaches them, APART floats from one another.
+// Three rows share a pointer: x86 addresses p, p + lda and p + 2 lda from two registers, and a pointer a row would not
+// fit.
+template <int ROWS, int VECTORS>
+static inline __attribute__((always_inline)) void multiply_step(const float* const (&a)[(ROWS + 2) / 3], int64_t lda,
+                                                                const float* b, int64_t gap, vf (&sum)[ROWS][VECTORS]) {
+  multiply_outer([&](int i) { return a[i / 3] + i % 3 * lda; }, b, gap, sum);
+}
+
+// Rows so close that one pointer reaches them, APART floats from one another.
 template <int APART, int ROWS, int VECTORS>
 static inline __attribute__((always_inline)) void multiply_line(const float* a, const float* b,
                                                                 vf (&sum)[ROWS][VECTORS]) {
-  vf bk[VECTORS];
-#pragma GCC unroll 4
-  for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * WIDTH);
-#pragma GCC unroll 24
-  for (int i = 0; i < ROWS; i++) {
-    const vf ai = set1(a[i * APART]);
-#pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) add_product(sum[i][j], ai, bk[j]);
-  }
+  multiply_outer([&](int i) { return a + i * APART; }, b, WIDTH, sum);
 }
 
 // Steps of a loop's turn: what moves pointers and counts is 4 of the 24 operations of a step otherwise, and a core that

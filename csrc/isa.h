@@ -20,7 +20,7 @@ constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 192, 256};
 #include "conv.h"
 #include "conv_forward.h"
 #include "conv_dx.h"
-#include "across_pool.h"
+#include "conv_pool.h"
 #include "conv_dw.h"
 #include "conv_pool_dw.h"
 #include "conv_pool_dx.h"

@@ -11,6 +11,7 @@
 // docs/guide/speed.md.
 #pragma once
 #include "band.h"
+#include "pool_job.h"
 
 static inline bool lanes_are_pixels(const Map& m, int64_t O, int64_t width) {
   return m.C == 1 && m.sw == 1 && O <= width;
@@ -38,13 +39,8 @@ static int64_t pool_lines_scratch(const Map& m, int64_t O, int threads, const Bl
 #define STRIATE_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #endif
 // The even lanes of a and b, one behind the other, and the odd ones.
-#if defined(__clang__)
-static inline vf even_lanes(vf a, vf b) { return __builtin_shufflevector(a, b, STRIATE_EVEN); }
-static inline vf odd_lanes(vf a, vf b) { return __builtin_shufflevector(a, b, STRIATE_ODD); }
-#else
-static inline vf even_lanes(vf a, vf b) { return __builtin_shuffle(a, b, vi{STRIATE_EVEN}); }
-static inline vf odd_lanes(vf a, vf b) { return __builtin_shuffle(a, b, vi{STRIATE_ODD}); }
-#endif
+static inline vf even_lanes(vf a, vf b) { return STRIATE_SHUFFLE(a, b, STRIATE_EVEN); }
+static inline vf odd_lanes(vf a, vf b) { return STRIATE_SHUFFLE(a, b, STRIATE_ODD); }
 #undef STRIATE_EVEN
 #undef STRIATE_ODD
 

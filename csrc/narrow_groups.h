@@ -49,11 +49,7 @@ static inline vf load_spread(const float* x, Access m) {
 #define STRIATE_LANES STRIATE_FROM4(0), STRIATE_FROM4(4), STRIATE_FROM4(8), STRIATE_FROM4(12)
 #endif
     const vf v = m.get(x);
-#if defined(__clang__)
-    return __builtin_shufflevector(v, v, STRIATE_LANES);
-#else
-    return __builtin_shuffle(v, vi{STRIATE_LANES});
-#endif
+    return STRIATE_SHUFFLE(v, v, STRIATE_LANES);
 #undef STRIATE_FROM
 #undef STRIATE_FROM4
 #undef STRIATE_LANES

@@ -16,6 +16,13 @@ static inline vf set1(float x) { return x - vf{}; }
 static inline vf max(vf a, vf b) { return a > b ? a : b; }  // b where either is NaN
 static inline vf min(vf a, vf b) { return a < b ? a : b; }
 
+// Lanes of a and b, numbered one behind the other.
+#if defined(__clang__)
+#define STRIATE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define STRIATE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, vi{__VA_ARGS__})
+#endif
+
 // sum += a * b, the sum staying in its register. Of the three forms of a multiply-add GCC 12 else takes those that
 // overwrite a or b where these end, and pays with copies of sums and with the stack once a loop holds several steps.
 static inline __attribute__((always_inline)) void add_product(vf& sum, vf a, vf b) {

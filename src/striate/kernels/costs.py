@@ -103,10 +103,10 @@ def reads_in_place(p: Problem) -> bool:
 
 def sends_patches(p: Problem) -> bool:
     """Whether the direct algorithm goes from the gradient of a pooled map to patches of x: csrc/conv_pool_dw.h."""
-    few = p.groups == 1 and math.prod(p.kernel) > 1 and p.dilation == (1, 1) and p.o <= 32 and p.c <= 31
     top, bottom, left, right = p.padding
     image = (p.size[0] + top + bottom) * (p.size[1] + left + right) * p.c
-    return p.kind != "forward" and p.epilogue == "max_pool" and few and image <= PATCHED
+    few = reads_in_place(p) and p.dilation == (1, 1) and image <= PATCHED
+    return few and p.kind != "forward" and p.epilogue == "max_pool"
 
 
 def _patches(p: Problem, target: Target) -> Work:

@@ -11,7 +11,7 @@ from typing import Any
 
 from striate.kernels import problem
 from striate.kernels.algorithms import Algorithm, chosen
-from striate.kernels.contract import HALVING, Shape
+from striate.kernels.contract import HALVED, HALVING, Shape
 from striate.kernels.costs import across_images, sends_patches
 
 Kernels = Any  # a kernel set; the contract test, not the type checker, holds its signatures
@@ -122,8 +122,7 @@ def conv2d_max_pool_dw(k: Kernels, x: Any, dy: Any, index: Any, y: Any, *, kerne
 
 
 def _unpooled(k: Kernels, p: problem.Problem, dy: Any, index: Any, y: Any) -> Any:
-    window = {name: value for name, value in HALVING.items() if name != "ceil"}
-    return k.max_pool_dx(dy, index, y, size=p.out, **window)
+    return k.max_pool_dx(dy, index, y, size=p.out, **HALVED)
 
 
 # A linear layer of no more images than outputs is computed from its weights as they lie: a packed copy is as large as

@@ -12,7 +12,7 @@ from striate.kernels.contract import (  # noqa: F401  # enter their rows
     winograd,
     winograd_dw,
 )
-from striate.kernels.contract.conv import HALVING, PLAIN
+from striate.kernels.contract.conv import HALVED, HALVING, PLAIN
 from striate.kernels.contract.elementwise import broadcast
 from striate.kernels.contract.row import (
     DENSE,
@@ -29,6 +29,6 @@ from striate.kernels.contract.row import (
 )
 
 __all__ = [
-    "DENSE", "HALVING", "PLAIN", "ROWS", "Row", "Shape", "Spec", "broadcast", "checked", "conv_size", "need_pixels",
-    "need_rank", "need_shape", "pool_size",
+    "DENSE", "HALVED", "HALVING", "PLAIN", "ROWS", "Row", "Shape", "Spec", "broadcast", "checked", "conv_size",
+    "need_pixels", "need_rank", "need_shape", "pool_size",
 ]

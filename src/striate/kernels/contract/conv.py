@@ -10,7 +10,8 @@ from striate.kernels.contract.row import ROWS, Shape, Spec, checked, conv_size, 
 
 Results = tuple[Spec | None, ...]
 # The pooling of conv2d_max_pool.
-HALVING: dict[str, Any] = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), ceil=0)
+HALVED: dict[str, Any] = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1))  # as its gradient takes it
+HALVING: dict[str, Any] = HALVED | dict(ceil=0)
 
 
 def _conv2d(x: Spec, w: Spec, b: Spec | None, r: Spec | None = None, *, stride: Shape, padding: Shape, dilation: Shape,

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from striate.kernels.contract import HALVING, PLAIN, Shape, conv_size, pool_size
+from striate.kernels.contract import HALVED, HALVING, PLAIN, Shape, conv_size, pool_size
 from striate.kernels.reference.arrays import Array
 from striate.kernels.reference.conv import conv2d, conv2d_dw, conv2d_dx, padded, windows
 
@@ -84,8 +84,7 @@ def _unpooled(dy: Array, index: Array, y: Array | None, size: Shape, kernel: Sha
               dilation: Shape) -> Array:
     edges = zip(("height", "width"), size, kernel, stride, padding[::2], padding[1::2], dilation, strict=True)
     map_ = tuple(conv_size("conv2d", *edge) for edge in edges)
-    window = {name: value for name, value in HALVING.items() if name != "ceil"}
-    return max_pool_dx(dy, index, y, size=map_, **window)
+    return max_pool_dx(dy, index, y, size=map_, **HALVED)
 
 
 def max_pool_dx(dy: Array, index: Array, y: Array | None, *, size: Shape, kernel: Shape, stride: Shape, padding: Shape,
