@@ -109,8 +109,13 @@ static inline NextRows next_rows(const Job& job, const Cut& cut, const Block& bl
   const int64_t first = deeper ? block.first : block.next, k0 = deeper ? k1 : 0;
   const int64_t rows = least(block.count, job.in.N * job.in.OH * job.in.OW - first);
   const int64_t lines = ceil_div(least(cut.kc, job.depth - k0), 16);
-  return {
-      job.in.x + first * job.in.ld + k0, job.in.ld, lines, rows, 0, ceil_div(lines * rows * MR, panels * block.count)};
+  return {job.in.x + first * job.in.ld + k0,
+          job.in.ld,
+          lines,
+          rows,
+          0,
+          ceil_div(lines * rows * MR, panels * block.count),
+          nullptr};
 }
 
 // What is done to a panel that has just been completed.
@@ -138,7 +143,7 @@ static void conv_block(const Job& job, const Cut& cut, const Block& block, int64
       t.b = job.wp + p * job.panel + k0 * NR, t.c = job.y + column, t.cols = least(job.columns - column, NR);
       t.bias = last && job.bias ? job.bias + column : nullptr;
       t.r = last && job.r ? job.r + column : nullptr;
-      multiply_panel(t, block.count, next);
+      multiply_panel(t, block.count, &next);
       if (last) finish_panel(job, block, column, t.cols);
     }
     k0 = k1;

@@ -112,16 +112,14 @@ struct JobDw {
 };
 
 // Columns begin .. end - 1, which job.x holds.
-static void multiply_dw(const JobDw& job, const CutDw& cut, Tile t, int64_t begin, int64_t end, NextRows& dy,
-                        NextRows& x) {
+static void multiply_dw(const JobDw& job, const CutDw& cut, Tile t, int64_t begin, int64_t end, NextRows& next) {
+  const int64_t tiles = job.outputs / MR, rest = job.outputs % MR;
   for (int64_t q = begin; q < end; q += NR) {
     t.a = job.panels, t.rows = job.rows;
     t.b = job.x + q - begin, t.c = job.sums + q, t.cols = end - q <= WIDTH ? WIDTH : NR;
-    for (int64_t o = 0; o < job.outputs; o += MR, t.a += cut.panel, t.rows += MR) {
-      dy.ask();
-      x.ask();
-      multiply<PANELS>(least(MR, job.outputs - o), t);
-    }
+    multiply<PANELS>(MR, t, tiles, cut.panel, &next);
+    t.a += tiles * cut.panel, t.rows += tiles * MR;
+    if (rest) multiply<PANELS>(rest, t, 1, 0, &next);
   }
 }
 
@@ -151,7 +149,8 @@ static void sum_dw(const JobDw& job, const CutDw& cut, int64_t begin, int64_t en
       const int64_t q1 = least(q + BLOCK_COLUMNS, Q);
       im2col(job.in, first, count, q, q1, job.x, cut.ldx);
       NextRows x = next_columns(job.in, first, count, left, q1, ceil_div(q1 - q, NR) * tiles);
-      multiply_dw(job, cut, t, q, q1, dy, x);
+      x.others = &dy;
+      multiply_dw(job, cut, t, q, q1, x);
     }
   }
 }

@@ -12,10 +12,7 @@
 // waiting, 8x16 spills.
 #pragma once
 #include "lanes.h"
-#include "sizes.h"
-
-// The register tile, and its width in vectors.
-static const int MR = BLOCKING.mr, NR = BLOCKING.nr, NV = NR / STRIATE_WIDTH;
+#include "steps.h"
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -47,147 +44,99 @@ struct Tile {
   float top = __builtin_nanf("");  // what relu stops at
 };
 
-// A tile whose last columns do not exist.
-template <int ROWS, int VECTORS>
-static inline void finish_part(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
-  const vf top = set1(t.top);
-#pragma GCC unroll 24
-  for (int i = 0; i < ROWS; i++) {
-    float* c = t.c + t.rows[i];
-#pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) {
-      const int64_t n = clamp(t.cols - j * WIDTH, 0, WIDTH);
-      const vf v = t.add ? sum[i][j] + load_part(c + j * WIDTH, n) : sum[i][j];
-      store_part(c + j * WIDTH, t.relu ? ramp(v, top) : v, n);
-    }
-  }
-}
-
-template <int ROWS, int VECTORS>
-static inline void finish_tile(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
-  if (t.bias)
-#pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) {
-      const vf bias = load_part(t.bias + j * WIDTH, clamp(t.cols - j * WIDTH, 0, WIDTH));
-#pragma GCC unroll 24
-      for (int i = 0; i < ROWS; i++) sum[i][j] += bias;
-    }
-  if (t.r)
+// Bias, residual, what c holds and ReLU, in this order; then the store, of whole vectors or of the columns that exist.
+template <bool WHOLE, int ROWS, int VECTORS>
+static inline __attribute__((always_inline)) void finish_tile(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
+  const auto columns = [&](int j) { return WHOLE ? WIDTH : clamp(t.cols - j * WIDTH, 0, WIDTH); };
+  const auto get = [&](const float* p, int j) {
+    return WHOLE ? load(p + j * WIDTH) : load_part(p + j * WIDTH, columns(j));
+  };
+  const auto each = [&](auto f) {
 #pragma GCC unroll 24
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
-      for (int j = 0; j < VECTORS; j++)
-        sum[i][j] += load_part(t.r + t.r_rows[i] + j * WIDTH, clamp(t.cols - j * WIDTH, 0, WIDTH));
-  if (t.cols < VECTORS * WIDTH) return finish_part<ROWS, VECTORS>(t, sum);
-  const vf top = set1(t.top);
-#pragma GCC unroll 24
-  for (int i = 0; i < ROWS; i++) {
-    float* c = t.c + t.rows[i];
+      for (int j = 0; j < VECTORS; j++) f(sum[i][j], i, j);
+  };
+  if (t.bias)
 #pragma GCC unroll 4
     for (int j = 0; j < VECTORS; j++) {
-      vf v = sum[i][j];
-      if (t.add) v += load(c + j * WIDTH);
-      store(c + j * WIDTH, t.relu ? ramp(v, top) : v);
-    }
-  }
-}
-
-// One step: the outer product of ROWS floats of a, the i-th at row(i), and VECTORS vectors of b.
-template <int ROWS, int VECTORS, class Row>
-static inline __attribute__((always_inline)) void multiply_outer(Row row, const float* b, int64_t gap,
-                                                                 vf (&sum)[ROWS][VECTORS]) {
-  vf bk[VECTORS];
-#pragma GCC unroll 4
-  for (int j = 0; j < VECTORS; j++) bk[j] = load(b + j * gap);
+      const vf bias = get(t.bias, j);
 #pragma GCC unroll 24
-  for (int i = 0; i < ROWS; i++) {
-    const vf ai = set1(*row(i));
-#pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) add_product(sum[i][j], ai, bk[j]);
+      for (int i = 0; i < ROWS; i++) sum[i][j] += bias;
+    }
+  if (t.r) each([&](vf& v, int i, int j) { v += get(t.r + t.r_rows[i], j); });
+  if (t.add) each([&](vf& v, int i, int j) { v += get(t.c + t.rows[i], j); });
+  if (t.relu) each([&, top = set1(t.top)](vf& v, int, int) { v = ramp(v, top); });
+  each([&](vf v, int i, int j) {
+    if constexpr (WHOLE) store(t.c + t.rows[i] + j * WIDTH, v);
+    else store_part(t.c + t.rows[i] + j * WIDTH, v, columns(j));
+  });
+}
+
+template <Order ORDER, int ROWS, int VECTORS>
+static inline __attribute__((always_inline)) void sum_tile(const Tile& t, vf (&sum)[ROWS][VECTORS]) {
+  if constexpr (ORDER == ROW_MAJOR) {
+    row_sums(t.a, t.lda, t.b, {t.runs, t.depth, t.run_a, t.run_b}, sum);
+  } else if constexpr (ORDER == PANELS) {
+    column_sums<MR>(t.a, t.b, t.ldb, t.depth, sum);
+  } else {
+    const float* a = t.a;
+    clear(sum);
+    for (const int32_t *step = t.steps, *end = step + t.depth; step < end; step++, a += t.lda)
+      multiply_step([&](int i) { return a + i; }, t.b + *step, t.gap, sum);
   }
 }
 
-// Three rows share a pointer: x86 addresses p, p + lda and p + 2 lda from two registers, and a pointer a row would not
-// fit.
-template <int ROWS, int VECTORS>
-static inline __attribute__((always_inline)) void multiply_step(const float* const (&a)[(ROWS + 2) / 3], int64_t lda,
-                                                                const float* b, int64_t gap, vf (&sum)[ROWS][VECTORS]) {
-  multiply_outer([&](int i) { return a[i / 3] + i % 3 * lda; }, b, gap, sum);
-}
-
-// Rows so close that one pointer reaches them, APART floats from one another.
-template <int APART, int ROWS, int VECTORS>
-static inline __attribute__((always_inline)) void multiply_line(const float* a, const float* b,
-                                                                vf (&sum)[ROWS][VECTORS]) {
-  multiply_outer([&](int i) { return a + i * APART; }, b, WIDTH, sum);
-}
-
-// Steps of a loop's turn: what moves pointers and counts is 4 of the 24 operations of a step otherwise, and a core that
-// another machine's thread shares decodes 18 in the time of 12 multiply-adds. With four floats a vector a step has
-// twice as many multiply-adds.
-static const int UNROLLED = WIDTH == 4 ? 1 : 4;
-
-// STEPS steps, each NEXT floats of a behind the one before it.
-template <int STEPS, int NEXT, int ROWS, int VECTORS>
-static inline __attribute__((always_inline)) void multiply_steps(const float* (&a)[(ROWS + 2) / 3], int64_t lda,
-                                                                 const float* b, int64_t ldb,
-                                                                 vf (&sum)[ROWS][VECTORS]) {
-#pragma GCC unroll 4
-  for (int k = 0; k < STEPS; k++) {
-    const float* step[(ROWS + 2) / 3];
-#pragma GCC unroll 8
-    for (int i = 0; i < (ROWS + 2) / 3; i++) step[i] = a[i] + k * NEXT;
-    multiply_step<ROWS, VECTORS>(step, lda, b + k * ldb, WIDTH, sum);
+// Lines of memory to be asked for ahead of their use, a few before each tile: `rows` runs of `lines` lines, `pitch`
+// floats apart, into L2.
+struct NextRows {
+  const float* at;
+  int64_t pitch, lines, rows, line, per_tile;
+  NextRows* others;  // to be asked for as well, or nullptr
+  void ask() {
+    for (int64_t i = per_tile; i > 0 && rows > 0; i--) {
+      __builtin_prefetch(at + LINE * line, 0, 2);
+      if (++line == lines) line = 0, at += pitch, rows--;
+    }
+    if (others) others->ask();
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < (ROWS + 2) / 3; i++) a[i] += STEPS * NEXT;
-}
+};
 
-template <int NEXT, int ROWS, int VECTORS>
-static inline __attribute__((always_inline)) void multiply_run(const float* (&a)[(ROWS + 2) / 3], int64_t lda,
-                                                               const float* b, int64_t ldb, int64_t depth,
-                                                               vf (&sum)[ROWS][VECTORS]) {
-  for (; depth >= UNROLLED; depth -= UNROLLED, b += UNROLLED * ldb) multiply_steps<UNROLLED, NEXT>(a, lda, b, ldb, sum);
-  for (; depth > 0; depth--, b += ldb) multiply_steps<1, NEXT>(a, lda, b, ldb, sum);
+// `rows` rows of `columns` floats, while `tiles` tiles are multiplied.
+static inline NextRows next_rows(const float* at, int64_t pitch, int64_t columns, int64_t rows, int64_t tiles) {
+  const int64_t lines = ceil_div(columns, LINE);
+  return {at, pitch, lines, rows, 0, ceil_div(rows * lines, tiles), nullptr};
 }
 
 template <int ROWS, int VECTORS, Order ORDER>
-static __attribute__((noinline)) void multiply_tile(const Tile& t) {
-  const int POINTERS = (ROWS + 2) / 3;
-  vf sum[ROWS][VECTORS] = {};
-  const float *a[POINTERS], *b = t.b;
-  const int64_t lda = t.lda, row = ORDER == ROW_MAJOR ? lda : 1;
+STRIATE_TILE_FUNCTION void multiply_tile(const Tile& t) {
+  vf sum[ROWS][VECTORS];
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++) __builtin_prefetch(t.c + t.rows[i], 1);
   if (t.r)
 #pragma GCC unroll 24
     for (int i = 0; i < ROWS; i++) __builtin_prefetch(t.r + t.r_rows[i]);
-#pragma GCC unroll 8
-  for (int i = 0; i < POINTERS; i++) a[i] = t.a + 3 * i * row;
-  if constexpr (ORDER == ROW_MAJOR) {
-    for (int64_t run = t.runs; run > 0; run--, b += t.run_b) {
-      multiply_run<1>(a, lda, b, NR, t.depth, sum);
-#pragma GCC unroll 8
-      for (int i = 0; i < POINTERS; i++) a[i] += t.run_a - t.depth;
-    }
-  } else if constexpr (ORDER == PANELS) {
-    multiply_run<MR>(a, 1, b, t.ldb, t.depth, sum);
-  } else {
-    for (const int32_t *step = t.steps, *end = step + t.depth; step < end; step++) {
-      multiply_step<ROWS, VECTORS>(a, 1, b + *step, t.gap, sum);
-#pragma GCC unroll 8
-      for (int i = 0; i < POINTERS; i++) a[i] += lda;
-    }
-  }
-  finish_tile<ROWS, VECTORS>(t, sum);
+  sum_tile<ORDER>(t, sum);
+  if (t.cols >= VECTORS * WIDTH) finish_tile<true>(t, sum);
+  else finish_tile<false>(t, sum);
 }
 
-// The tile of `rows` rows, one of the templates 1..ROWS; whole tiles are asked for first.
+// `tiles` tiles below one another, which begin `apart` floats of a apart.
 template <int ROWS, int VECTORS, Order ORDER>
-static inline void multiply_rows(int64_t rows, const Tile& t) {
+static __attribute__((noinline)) void multiply_tiles(Tile t, int64_t tiles, int64_t apart, NextRows* next) {
+  for (; tiles > 0; tiles--, t.a += apart, t.rows += ROWS, t.r_rows += ROWS) {
+    if (next) next->ask();
+    multiply_tile<ROWS, VECTORS, ORDER>(t);
+  }
+}
+
+// The tiles of `rows` rows, one of the templates 1..ROWS; whole tiles are asked for first.
+template <int ROWS, int VECTORS, Order ORDER>
+static inline void multiply_rows(int64_t rows, const Tile& t, int64_t tiles = 1, int64_t apart = 0,
+                                 NextRows* next = nullptr) {
   if constexpr (ROWS > 1)
-    if (rows < ROWS) return multiply_rows<ROWS - 1, VECTORS, ORDER>(rows, t);
-  multiply_tile<ROWS, VECTORS, ORDER>(t);
+    if (rows < ROWS) return multiply_rows<ROWS - 1, VECTORS, ORDER>(rows, t, tiles, apart, next);
+  multiply_tiles<ROWS, VECTORS, ORDER>(t, tiles, apart, next);
 }
 
 // A panel with one vector of columns or less (6 outputs of LeNet-5, say) takes taller tiles, to keep the sums many.
@@ -201,39 +150,22 @@ static inline int64_t tile_rows(int64_t left, int64_t mr) {
 
 static inline int64_t tallest_tile(int64_t cols, const Blocking& b) { return cols <= b.width ? narrow_mr(b.mr) : b.mr; }
 
-// One tile, with one vector of columns where more do not exist.
+// Tiles with one vector of columns where more do not exist.
 template <Order ORDER>
-static inline void multiply(int64_t rows, const Tile& t) {
+static inline void multiply(int64_t rows, const Tile& t, int64_t tiles = 1, int64_t apart = 0,
+                            NextRows* next = nullptr) {
   const int NARROW = ORDER == ROW_MAJOR ? NARROW_MR : MR;
-  if (t.cols <= WIDTH) multiply_rows<NARROW, 1, ORDER>(rows, t);
-  else multiply_rows<MR, NV, ORDER>(rows, t);
-}
-
-// Lines of memory to be asked for ahead of their use, a few after each tile: `rows` runs of `lines` lines, `pitch`
-// floats apart, into L2.
-struct NextRows {
-  const float* at;
-  int64_t pitch, lines, rows, line, per_tile;
-  void ask() {
-    for (int64_t i = per_tile; i > 0 && rows > 0; i--) {
-      __builtin_prefetch(at + LINE * line, 0, 2);
-      if (++line == lines) line = 0, at += pitch, rows--;
-    }
-  }
-};
-
-// `rows` rows of `columns` floats, while `tiles` tiles are multiplied.
-static inline NextRows next_rows(const float* at, int64_t pitch, int64_t columns, int64_t rows, int64_t tiles) {
-  const int64_t lines = ceil_div(columns, LINE);
-  return {at, pitch, lines, rows, 0, ceil_div(rows * lines, tiles)};
+  if (t.cols <= WIDTH) multiply_rows<NARROW, 1, ORDER>(rows, t, tiles, apart, next);
+  else multiply_rows<MR, NV, ORDER>(rows, t, tiles, apart, next);
 }
 
 // All rows of a block times one panel.
-static void multiply_panel(Tile t, int64_t rows, NextRows& next) {
-  for (int64_t n; rows > 0; rows -= n, t.a += n * t.lda, t.rows += n, t.r_rows += n) {
-    n = tile_rows(rows, tallest_tile(t.cols, BLOCKING));
-    multiply<ROW_MAJOR>(n, t);
-    next.ask();
+static void multiply_panel(Tile t, int64_t rows, NextRows* next) {
+  const int64_t mr = tallest_tile(t.cols, BLOCKING);
+  for (int64_t n, tiles; rows > 0; rows -= n * tiles, t.a += n * tiles * t.lda) {
+    n = tile_rows(rows, mr), tiles = most(rows / mr - 1, 1);
+    multiply<ROW_MAJOR>(n, t, tiles, n * t.lda, next);
+    t.rows += n * tiles, t.r_rows += n * tiles;
   }
 }
 

@@ -48,13 +48,10 @@ static void copy_panels(const float* w, int64_t ld, int64_t rows, int64_t column
 static void multiply_dx(Tile t, const float* panels, float* sums, int64_t N, int64_t columns, const int64_t* places,
                         NextRows next) {
   const float* a = t.a;
-  for (int64_t c = 0; c < columns; c += NR, panels += t.depth * NR)
-    for (int64_t n = 0, images; n < N; n += images) {
-      images = tile_rows(N - n, MR);
-      t.a = a + n * t.lda, t.b = panels, t.c = sums + c, t.rows = places + n, t.cols = NR;
-      next.ask();
-      multiply_rows<MR, NV, ROW_MAJOR>(images, t);
-    }
+  for (int64_t c = 0; c < columns; c += NR, panels += t.depth * NR) {
+    t.a = a, t.b = panels, t.c = sums + c, t.rows = places, t.cols = NR;
+    multiply_panel(t, N, &next);
+  }
 }
 
 static LinearDxCut cut_linear_dx(const Args& a, const Blocking& b) {

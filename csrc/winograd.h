@@ -85,43 +85,40 @@ static int64_t conv2d_winograd_scratch(const Args& a, int threads, const Blockin
 static const int64_t PRODUCT_DEPTH = 256;
 
 // A product's operands: a[depth / 16][MR][16], b[depth][NR], m[MR][NR]. `next` is what comes after b, from L3 or
-// memory: PREFETCHED lines of it are asked for every 16 steps, so that a unit's groups together fetch it all in time.
+// memory: line_sums asks for a few lines of it every 16 steps, so that a unit's groups together fetch it all in time.
 struct Product {
   const float *a, *b, *next;
   int64_t depth;
   float* m;
   bool add;  // to what m holds
 };
-static const int64_t PREFETCHED = 3;
 
-template <int ROWS, int VECTORS>
-static __attribute__((noinline)) void multiply_group(const Product& p) {
-  vf sum[ROWS][VECTORS] = {};
-  const float *a = p.a, *b = p.b, *next = p.next;
-  for (int64_t depth = p.depth; depth > 0; depth -= LINE, a += LINE * (MR - 1)) {
-    for (int64_t i = 0; i < PREFETCHED; i++, next += LINE) __builtin_prefetch(next, 0, 2);
-    const float* end = a + least(depth, LINE);
-    for (; end - a >= UNROLLED; a += UNROLLED, b += UNROLLED * NR)
-#pragma GCC unroll 4
-      for (int k = 0; k < UNROLLED; k++) multiply_line<LINE>(a + k, b + k * NR, sum);
-    for (; a < end; a++, b += NR) multiply_line<LINE>(a, b, sum);
-  }
-  if (p.add)
-#pragma GCC unroll 24
-    for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
-      for (int j = 0; j < VECTORS; j++) sum[i][j] += load(p.m + i * NR + j * WIDTH);
+template <int ROWS, int VECTORS, bool WHOLE>
+STRIATE_TILE_FUNCTION void multiply_group(const Product& p) {
+  vf sum[ROWS][VECTORS];
+  line_sums<WHOLE>(p.a, p.b, p.next, p.depth, sum);
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
-    for (int j = 0; j < VECTORS; j++) store(p.m + i * NR + j * WIDTH, sum[i][j]);
+    for (int j = 0; j < VECTORS; j++) {
+      float* to = p.m + i * NR + j * WIDTH;
+      store(to, p.add ? sum[i][j] + load(to) : sum[i][j]);
+    }
+}
+
+// `groups` groups of ROWS tiles, which begin `apart` floats of a apart.
+template <int ROWS, int VECTORS, bool WHOLE>
+static __attribute__((noinline)) void multiply_groups(Product p, int64_t groups, int64_t apart) {
+  for (; groups > 0; groups--, p.a += apart, p.m += MR * NR, p.next += PREFETCHED * PRODUCT_DEPTH)
+    multiply_group<ROWS, VECTORS, WHOLE>(p);
 }
 
 template <int ROWS, int VECTORS>
-static inline void multiply_rows(int64_t rows, const Product& p) {
+static inline void multiply_some(int64_t rows, const Product& p, int64_t groups, int64_t apart) {
   if constexpr (ROWS > 1)
-    if (rows < ROWS) return multiply_rows<ROWS - 1, VECTORS>(rows, p);
-  multiply_group<ROWS, VECTORS>(p);
+    if (rows < ROWS) return multiply_some<ROWS - 1, VECTORS>(rows, p, groups, apart);
+  if (p.depth % LINE == 0) multiply_groups<ROWS, VECTORS, true>(p, groups, apart);
+  else multiply_groups<ROWS, VECTORS, false>(p, groups, apart);
 }
 
 // A unit's V, and the M of one panel.
@@ -134,17 +131,17 @@ struct Unit {
 
 static void multiply_unit(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel) {
   const bool narrow = w.O - panel * NR <= WIDTH;
-  const int64_t fetched = ceil_div(PRODUCT_DEPTH, LINE) * PREFETCHED * LINE;
   Product p{};
   p.b = w.a.t[1].f32() + panel * cut.planes * w.C * NR;
   for (int64_t k = 0; k < cut.planes; k++)
     for (int64_t c = 0; c < w.C; c += p.depth, p.b += p.depth * NR) {
       p.depth = least(PRODUCT_DEPTH, w.C - c), p.add = c > 0, p.next = p.b + p.depth * NR;
       p.a = unit.v.v + k * cut.v_plane + c * MR, p.m = unit.m + k * cut.m_plane;
-      for (int64_t left = unit.count; left > 0; left -= MR) {
-        if (narrow) multiply_rows<MR, 1>(left, p);
-        else multiply_rows<MR, NV>(left, p);
-        p.a += cut.v_group, p.m += MR * NR, p.next += fetched;
+      for (int64_t left = unit.count, groups; left > 0; left -= groups * MR) {
+        groups = most(left / MR, 1);
+        if (narrow) multiply_some<MR, 1>(left, p, groups, cut.v_group);
+        else multiply_some<MR, NV>(left, p, groups, cut.v_group);
+        p.a += groups * cut.v_group, p.m += groups * MR * NR, p.next += groups * PREFETCHED * PRODUCT_DEPTH;
       }
     }
 }

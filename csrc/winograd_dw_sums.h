@@ -41,13 +41,10 @@ struct Sums {
 // with gemm.h's).
 template <int ROWS, int VECTORS>
 static __attribute__((noinline)) void sum_tiles(const float* z, const float* v, int64_t depth, float* u, bool add) {
-  vf sum[ROWS][VECTORS] = {};
+  vf sum[ROWS][VECTORS];
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++) __builtin_prefetch(u + i * NR, 1);
-  for (; depth >= UNROLLED; depth -= UNROLLED, z += UNROLLED * NR, v += UNROLLED * NR)
-#pragma GCC unroll 4
-    for (int k = 0; k < UNROLLED; k++) multiply_line<1>(z + k * NR, v + k * NR, sum);
-  for (; depth > 0; depth--, z += NR, v += NR) multiply_line<1>(z, v, sum);
+  column_sums<NR>(z, v, NR, depth, sum);
 #pragma GCC unroll 24
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4

@@ -34,9 +34,9 @@ class Machine:
     steps: int  # of a turn: UNROLLED of csrc/gemm.h
 
 
-X86_JUMP, ARM_JUMP = r"\tj\w+\t(\.L\w+)$", r"\t(?:b\.?|cbn?z|tbn?z)\w*\t(?:.*, ?)?(\.L\w+)$"
+X86_JUMP, ARM_JUMP = r"\tj\w+\s(\.L\w+|\d+)b?$", r"\t(?:b\.?|cbn?z|tbn?z)\w*\t(?:.*, ?)?(\.L\w+)$"
 MACHINES = {
-    "avx2": Machine("avx2", "c++", r"\tvfn?madd\d+ps\t.*%ymm", X86_JUMP, r"\(%rsp", 4),
+    "avx2": Machine("avx2", "c++", r"\tvfn?madd\d+ps\s.*%ymm", X86_JUMP, r"\(%rsp", 4),
     "avx512": Machine("avx512", "c++", r"\tvfn?madd\d+ps\t.*%zmm", X86_JUMP, r"\(%rsp", 4),
     "neon": Machine("baseline", "aarch64-linux-gnu-g++", r"\tfmla\tv", ARM_JUMP, r"\[sp", 1),
 }
@@ -46,7 +46,7 @@ LOOPS = {
     "multiply_tile<MR, NV, DEPTH_MAJOR>": lambda mr, nv, steps: mr * nv,
     "multiply_tile<MR, NV, PANELS>": lambda mr, nv, steps: steps * mr * nv,
     "multiply_tile<NARROW_MR, 1, ROW_MAJOR>": lambda mr, nv, steps: steps * (2 * mr if mr < 12 else mr),
-    "multiply_group<MR, NV>": lambda mr, nv, steps: steps * mr * nv,
+    "multiply_group<MR, NV, true>": lambda mr, nv, steps: steps * mr * nv,
     "sum_tiles<MR, NV>": lambda mr, nv, steps: steps * mr * nv,
     "dot_tile<DOT_ROWS, DOT_IMAGES>": lambda mr, nv, steps: 2 * 3 * 4,  # two steps a turn
 }
@@ -94,7 +94,7 @@ def innermost(lines, jump):
     """The loops that hold no other: the lines from a label to the jump back to it."""
     labels, loops = {}, []
     for i, line in enumerate(lines):
-        if label := re.match(r"(\.L\w+):", line):
+        if label := re.match(r"(\.L\w+|\d+):", line):
             labels[label[1]] = i
         elif (back := re.match(jump, line)) and back[1] in labels:
             loops.append((labels[back[1]], i))
