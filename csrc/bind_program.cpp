@@ -144,8 +144,8 @@ std::vector<Placed> placed_list(nb::handle items) {
   return list;
 }
 
-// (kernel, tensors, integers, floats, scratch block, scratch offset, scratch bytes, alone), or for foreign code
-// ("callback", tensors, function, number of inputs, ...)
+// (kernel, tensors, integers, floats, scratch block, scratch offset, scratch bytes, alone, backwards), or for foreign
+// code ("callback", tensors, function, number of inputs, ...)
 CallSpec call_of(nb::handle item) {
   CallSpec spec;
   spec.kernel = nb::cast<std::string>(item[0]);
@@ -165,6 +165,7 @@ CallSpec call_of(nb::handle item) {
   spec.scratch_offset = nb::cast<int64_t>(item[5]);
   spec.scratch_bytes = nb::cast<int64_t>(item[6]);
   spec.alone = nb::cast<bool>(item[7]);
+  spec.backwards = nb::cast<bool>(item[8]);
   return spec;
 }
 

@@ -163,7 +163,7 @@ static void conv_chunk(const Job& job, const Cut& cut, int64_t row_chunk, int64_
   for (int64_t first = begin; first < end; first += cut.rows) {
     block.first = first, block.count = least(cut.rows, end - first), block.before = first - begin;
     const int64_t next = first + cut.rows < end ? first + cut.rows : begin + stride * cut.chunk_rows;
-    block.next = next < M ? next : -1;
+    block.next = next < M && next >= 0 ? next : -1;
     place_rows(job, job.ld, first, block.count, block.rows);
     if (block.r_rows != block.rows) place_rows(job, job.r_ld, first, block.count, block.r_rows);
     conv_block(job, cut, block, panel0, panel1);

@@ -46,6 +46,7 @@ struct Team {
   int32_t thread, threads;
   bool leads = false;         // the caller's thread
   bool interruptible = true;  // whether the run may stop in this phase because the user asks for it
+  bool backwards = false;     // chunks come from the last to the first
   uint32_t phase = 0;         // how many this thread has left behind
   int64_t chunks = 0;         // of this phase
   int64_t taken = 0;          // of them by this thread
@@ -62,7 +63,7 @@ void team_not_finite(Team&);
 template <class F>
 static inline void for_chunks(Team& team, int64_t n, F&& f) {
   team_begin(team, n);
-  for (int64_t chunk; (chunk = team_next(team)) >= 0;) f(chunk);
+  for (int64_t taken; (taken = team_next(team)) >= 0;) f(team.backwards ? n - 1 - taken : taken);
   team_end(team);
 }
 
@@ -71,10 +72,10 @@ template <class S, class F>
 static inline void for_chunks(Team& team, int64_t n, S&& fill, F&& f) {
   team_begin(team, n);
   bool filled = false;
-  for (int64_t chunk; (chunk = team_next(team)) >= 0;) {
+  for (int64_t taken; (taken = team_next(team)) >= 0;) {
     if (!filled) fill();
     filled = true;
-    f(chunk);
+    f(team.backwards ? n - 1 - taken : taken);
   }
   team_end(team);
 }

@@ -83,7 +83,8 @@ void Program::add(const CallSpec& spec, const Isa& isa, const std::string& who) 
             spec.scratch_bytes ? spec.scratch_block : -1,
             spec.scratch_offset,
             spec.callback,
-            spec.alone && !spec.callback};
+            spec.alone && !spec.callback,
+            spec.backwards};
   if (!spec.callback) call.function = isa.table->functions[kernel_named(spec.kernel)];
   calls_.push_back(std::move(call));
   places_.insert(places_.end(), spec.tensors.begin(), spec.tensors.end());
@@ -120,9 +121,11 @@ void Program::run_call(int64_t i, Team& team, Walk& walk) {
     char* scratch = call.scratch_block < 0
                         ? nullptr
                         : reinterpret_cast<char*>(placed_at_[call.scratch_block]) + call.scratch_offset;
+    team.backwards = call.backwards;
     call.function({tensors_.data() + call.first_tensor, integers_.data() + call.first_integer,
                    floats_.data() + call.first_float, scratch, int32_t(call.tensors)},
                   team);
+    team.backwards = false;
   }
   if (!walk.profile) return;
   const int64_t end = team_meet(team);

@@ -34,6 +34,7 @@ struct CallSpec {
   int64_t scratch_offset = 0, scratch_bytes = 0;
   std::shared_ptr<Callback> callback;  // instead of a kernel; integers[0] is the number of inputs
   bool alone = false;                  // too small to share: one thread computes it while the others wait
+  bool backwards = false;              // its chunks are taken from the last to the first
 };
 
 struct RunResult {
@@ -65,7 +66,7 @@ class Program {
     int32_t scratch_block;
     int64_t scratch_offset;
     std::shared_ptr<Callback> callback;
-    bool alone;
+    bool alone, backwards;
   };
   struct Walk;
 

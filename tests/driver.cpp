@@ -93,7 +93,10 @@ struct Call : TeamWork {
                     info.name);
   }
   Args args() const { return {tensors.data(), integers.data(), floats.data(), scratch, int32_t(tensors.size())}; }
-  void run(Team& team) override { isa.table->functions[kernel](args(), team); }
+  void run(Team& team) override {
+    team.backwards = team.threads > 1;  // chunks in any order give the same bits
+    isa.table->functions[kernel](args(), team);
+  }
 
   // What all tensors hold behind a run, each between guards of its own.
   std::vector<Bytes> results(int32_t team, bool& finished) {

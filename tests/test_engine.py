@@ -151,6 +151,14 @@ def test_same_bits_at_any_thread_count_after_100_steps(name):
         assert trained(threads, name=name) == alone
 
 
+@pytest.mark.parametrize("name", ["tiny", "lenet5", "branches"])
+def test_same_bits_whichever_way_maps_are_gone_through(name, monkeypatch):
+    wanted = trained(2, steps=10, name=name)
+    for backwards in (False, True):
+        monkeypatch.setattr("striate.engine.program.turned", lambda calls, b=backwards: [b] * len(calls))
+        assert trained(2, steps=10, name=name) == wanted
+
+
 def test_planned_bytes_are_mapped_bytes():
     net = st.create("lenet5")
     for n in (1, 7, 64):

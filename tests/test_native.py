@@ -48,7 +48,7 @@ def at(offset, *shape, ld=0):
 
 
 def call(kernel, *tensors, ints=(), floats=()):
-    return (kernel, tensors, list(ints), list(floats), 0, 0, 0, False)
+    return (kernel, tensors, list(ints), list(floats), 0, 0, 0, False, False)
 
 
 # ---- tables
@@ -201,7 +201,7 @@ import numpy as np
 from striate.kernels import _native
 n = 1 << 20
 tensors = [(0, 0, (n,), 0, 0), (0, 4 * n, (n,), 0, 0)]
-calls = [("tanh", tensors, [], [], 0, 0, 0, False)] * 20_000
+calls = [("tanh", tensors, [], [], 0, 0, 0, False, False)] * 20_000
 program = _native.Program("baseline", 2, calls, tensors[:1], [], [8 * n], {update_from})
 block, x = _native.Block(8 * n), np.ones(n, np.float32)
 start = time.monotonic()
@@ -324,7 +324,7 @@ def test_arrays_that_do_not_fit_are_refused():
 def callback_program(function, threads=2):
     shape = (2, 3, 4, 5)
     tensors = [at(0, *shape, ld=4), at(160, *shape, ld=3)]
-    calls = [("callback", tensors, function, 1, 0, 0, 0)]
+    calls = [("callback", tensors, function, 1, 0, 0, 0, 0)]
     made = _native.Program(native.default_isa(), threads, calls, tensors[:1], tensors[1:], [4 * 280], 1)
     return made, _native.Block(4 * 280), normal(*shape), np.zeros(shape, np.float32)
 

@@ -14,6 +14,7 @@ from striate.engine.place import ARENA, place
 from striate.engine.profile import Profile, estimated_ns
 from striate.engine.results import Results
 from striate.engine.tape import Buffer, Call, Tape, TapeInput
+from striate.engine.turn import turned
 from striate.errors import DtypeError, LimitError, NonFiniteError, ShapeError
 from striate.graph import Array, Edits
 from striate.kernels import _native
@@ -140,13 +141,14 @@ class Program:
     def _bind(self) -> Any:
         plan = self.plan
         calls: list[tuple[Any, ...]] = []
-        for call, (offset, nbytes), small in zip(plan.tape.calls, plan.scratch, alone(plan.tape.calls), strict=True):
+        tape = plan.tape.calls
+        for call, (offset, nbytes), *order in zip(tape, plan.scratch, alone(tape), turned(tape), strict=True):
             tensors = [self._tensor(name, b, call) for name, b in call.tensors()]
             if call.row.name == "callback":
                 calls.append(("callback", tensors, _checked_callback(call), len(call.inputs)))
                 continue
             ints, floats = encode(call.row, call.params)
-            calls.append((call.row.name, tensors, ints, floats, ARENA, offset, nbytes, small))
+            calls.append((call.row.name, tensors, ints, floats, ARENA, offset, nbytes, *order))
         inputs = [self._tensor("x", i.buffer) for i in plan.tape.inputs]
         outputs = [self._tensor("y", b) for b in plan.tape.outputs.values()]
         sizes = [plan.arena_bytes, plan.constant_bytes, *(s.nbytes for s in plan.states)]
