@@ -86,7 +86,7 @@ def place(tape: Tape, scratch_bytes: ScratchBytes, check: bool = False, memory_b
     bench = _Bench(scratch_bytes, set(places))
     if memory_budget is not None:
         held = sum(s.nbytes for s in states) + constant_bytes
-        tape = fitted(advanced(tape), bench.sketch, lambda t: bench.laid(t).packed().top, memory_budget, held)
+        tape = fitted(advanced(tape), bench.sketch, bench.mapped, memory_budget, held)
     laid = bench.laid(tape)
     if memory_budget is None and crest(laid.wanted) >= LARGE:
         laid = bench.laid(thrifty(advanced(tape), bench.sketch))
@@ -131,6 +131,10 @@ class _Bench:
         tape = joined(tape)
         late, early = self._laid(tape), self._laid(advanced(tape))
         return early if crest(early.wanted) < crest(late.wanted) else late
+
+    def mapped(self, tape: Tape) -> int:
+        """Bytes of the arena for `tape`, in whole pages."""
+        return rounded(self.laid(tape).packed().top, PAGE)
 
     def sketch(self, tape: Tape, ns: Callable[[Call], float]) -> Sketch:
         return Sketch(tape, self._scratch, self.fixed, ns)
