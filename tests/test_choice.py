@@ -26,7 +26,7 @@ from striate.kernels.problem import PROBLEMS, Problem
 from striate.kernels.target import Target
 from striate.train import SGD
 
-AVX2 = Target("avx2", width=8, mr=6, nr=16, mc=192, kc=256)
+AVX2 = Target("avx2", width=8, mr=6, nr=16, mc=96, kc=256)
 STEP = replace(AVX2, training=True)
 
 
