@@ -124,9 +124,10 @@ STRIATE_TILE_FUNCTION void multiply_tile(const Tile& t) {
 // `tiles` tiles below one another, which begin `apart` floats of a apart.
 template <int ROWS, int VECTORS, Order ORDER>
 static __attribute__((noinline)) void multiply_tiles(Tile t, int64_t tiles, int64_t apart, NextRows* next) {
-  for (; tiles > 0; tiles--, t.a += apart, t.rows += ROWS, t.r_rows += ROWS) {
+  for (; tiles > 0; tiles--, t.a += apart, t.rows += ROWS) {
     if (next) next->ask();
     multiply_tile<ROWS, VECTORS, ORDER>(t);
+    if (t.r) t.r_rows += ROWS;
   }
 }
 
@@ -165,7 +166,8 @@ static void multiply_panel(Tile t, int64_t rows, NextRows* next) {
   for (int64_t n, tiles; rows > 0; rows -= n * tiles, t.a += n * tiles * t.lda) {
     n = tile_rows(rows, mr), tiles = most(rows / mr - 1, 1);
     multiply<ROW_MAJOR>(n, t, tiles, n * t.lda, next);
-    t.rows += n * tiles, t.r_rows += n * tiles;
+    t.rows += n * tiles;
+    if (t.r) t.r_rows += n * tiles;
   }
 }
 
