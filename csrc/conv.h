@@ -108,14 +108,8 @@ static inline NextRows next_rows(const Job& job, const Cut& cut, const Block& bl
   if (!in_place(job.in) || (!deeper && block.next < 0)) return {};
   const int64_t first = deeper ? block.first : block.next, k0 = deeper ? k1 : 0;
   const int64_t rows = least(block.count, job.in.N * job.in.OH * job.in.OW - first);
-  const int64_t lines = ceil_div(least(cut.kc, job.depth - k0), 16);
-  return {job.in.x + first * job.in.ld + k0,
-          job.in.ld,
-          lines,
-          rows,
-          0,
-          ceil_div(lines * rows * MR, panels * block.count),
-          nullptr};
+  return next_rows(job.in.x + first * job.in.ld + k0, job.in.ld, least(cut.kc, job.depth - k0), rows,
+                   panels * ceil_div(block.count, MR));
 }
 
 // What is done to a panel that has just been completed.

@@ -103,6 +103,6 @@ static void conv2d_dx_gemm(const Args& a, Team& team) {
     job.wp += group * panels * job.panel;
     job.y += group * g.C;
     if (job.r) job.r += group * g.C;
-    conv_chunk(job, cut, rest % cut.row_chunks, panel_chunk, team.backwards ? -team.threads : team.threads, scratch);
+    conv_chunk(job, cut, rest % cut.row_chunks, panel_chunk, team.stride(), scratch);
   });
 }

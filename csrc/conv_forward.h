@@ -69,8 +69,7 @@ static void multiply_blocks(const Forward& f, const Job& whole, Team& team) {
   char* scratch = f.a.scratch + team.thread * block_bytes(cut);
   for_chunks(team, f.G * cut.row_chunks * cut.panel_chunks, [&](int64_t chunk) {
     const int64_t panel_chunk = chunk % cut.panel_chunks, rest = chunk / cut.panel_chunks;
-    conv_chunk(f.group(whole, rest / cut.row_chunks), cut, rest % cut.row_chunks, panel_chunk,
-               team.backwards ? -team.threads : team.threads, scratch);
+    conv_chunk(f.group(whole, rest / cut.row_chunks), cut, rest % cut.row_chunks, panel_chunk, team.stride(), scratch);
   });
   const auto rows = [&](int64_t chunk) { return least(f.pixels() - chunk * cut.chunk_rows, cut.chunk_rows); };
   if (whole.moments) finish_moments(whole.moments, cut.row_chunks, rows, f.a.t + 5, team);

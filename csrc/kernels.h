@@ -50,6 +50,9 @@ struct Team {
   uint32_t phase = 0;         // how many this thread has left behind
   int64_t chunks = 0;         // of this phase
   int64_t taken = 0;          // of them by this thread
+  // The i-th of n parts in the order this call takes them, and by how much the parts of one thread differ.
+  int64_t turned(int64_t i, int64_t n) const { return backwards ? n - 1 - i : i; }
+  int64_t stride() const { return backwards ? -threads : threads; }
 };
 
 // threads.cpp, compiled once for the baseline. `begin` opens a phase of n chunks, `next` hands out one (or -1, also
@@ -63,7 +66,7 @@ void team_not_finite(Team&);
 template <class F>
 static inline void for_chunks(Team& team, int64_t n, F&& f) {
   team_begin(team, n);
-  for (int64_t taken; (taken = team_next(team)) >= 0;) f(team.backwards ? n - 1 - taken : taken);
+  for (int64_t taken; (taken = team_next(team)) >= 0;) f(team.turned(taken, n));
   team_end(team);
 }
 
@@ -75,7 +78,7 @@ static inline void for_chunks(Team& team, int64_t n, S&& fill, F&& f) {
   for (int64_t taken; (taken = team_next(team)) >= 0;) {
     if (!filled) fill();
     filled = true;
-    f(team.backwards ? n - 1 - taken : taken);
+    f(team.turned(taken, n));
   }
   team_end(team);
 }

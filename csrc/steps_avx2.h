@@ -23,6 +23,9 @@
   "vxorps %[t" #i "], %[t" #i "], %[t" #i "]\n\t"               \
   ".endif\n\t"
 // clang-format on
+#define STRIATE_STEP(b, a0, a1, a2, a3, a4, a5) \
+  STRIATE_B(b)                                  \
+  STRIATE_ROW(0, a0) STRIATE_ROW(1, a1) STRIATE_ROW(2, a2) STRIATE_ROW(3, a3) STRIATE_ROW(4, a4) STRIATE_ROW(5, a5)
 #define STRIATE_CLEAR_ALL \
   STRIATE_CLEAR(0) STRIATE_CLEAR(1) STRIATE_CLEAR(2) STRIATE_CLEAR(3) STRIATE_CLEAR(4) STRIATE_CLEAR(5)
 #define STRIATE_SUMS                                                                                          \
@@ -37,14 +40,9 @@ static inline __attribute__((always_inline)) void take_sums(const vf (&s)[12], v
 }
 
 // Rows 0..2 from a, 3..5 from d = a + 3 lda.
-#define STRIATE_ROWS_STEP(k)                \
-  STRIATE_B("64*" #k "(%[b])")              \
-  STRIATE_ROW(0, "4*" #k "(%[a])")          \
-  STRIATE_ROW(1, "4*" #k "(%[a],%[lda])")   \
-  STRIATE_ROW(2, "4*" #k "(%[a],%[lda],2)") \
-  STRIATE_ROW(3, "4*" #k "(%[d])")          \
-  STRIATE_ROW(4, "4*" #k "(%[d],%[lda])")   \
-  STRIATE_ROW(5, "4*" #k "(%[d],%[lda],2)")
+#define STRIATE_ROWS_STEP(k)                                                                            \
+  STRIATE_STEP("64*" #k "(%[b])", "4*" #k "(%[a])", "4*" #k "(%[a],%[lda])", "4*" #k "(%[a],%[lda],2)", \
+               "4*" #k "(%[d])", "4*" #k "(%[d],%[lda])", "4*" #k "(%[d],%[lda],2)")
 
 template <int ROWS>
 static inline __attribute__((always_inline)) void row_sums(const float* a, int64_t lda, const float* b, Runs runs,
@@ -91,14 +89,9 @@ static inline __attribute__((always_inline)) void row_sums(const float* a, int64
 }
 
 // b of step 3 from d = b + 3 ldb.
-#define STRIATE_COLUMNS_STEP(k, b)           \
-  STRIATE_B(b)                               \
-  STRIATE_ROW(0, "%c[next]*" #k "(%[a])")    \
-  STRIATE_ROW(1, "%c[next]*" #k "+4(%[a])")  \
-  STRIATE_ROW(2, "%c[next]*" #k "+8(%[a])")  \
-  STRIATE_ROW(3, "%c[next]*" #k "+12(%[a])") \
-  STRIATE_ROW(4, "%c[next]*" #k "+16(%[a])") \
-  STRIATE_ROW(5, "%c[next]*" #k "+20(%[a])")
+#define STRIATE_COLUMNS_STEP(k, b)                                                               \
+  STRIATE_STEP(b, "%c[next]*" #k "(%[a])", "%c[next]*" #k "+4(%[a])", "%c[next]*" #k "+8(%[a])", \
+               "%c[next]*" #k "+12(%[a])", "%c[next]*" #k "+16(%[a])", "%c[next]*" #k "+20(%[a])")
 
 template <int NEXT, int ROWS>
 static inline __attribute__((always_inline)) void column_sums(const float* a, const float* b, int64_t ldb,
@@ -135,14 +128,9 @@ static inline __attribute__((always_inline)) void column_sums(const float* a, co
   take_sums(s, sum);
 }
 
-#define STRIATE_LINES_STEP(k)          \
-  STRIATE_B("64*" #k "(%[b])")         \
-  STRIATE_ROW(0, "4*" #k "(%[a])")     \
-  STRIATE_ROW(1, "4*" #k "+64(%[a])")  \
-  STRIATE_ROW(2, "4*" #k "+128(%[a])") \
-  STRIATE_ROW(3, "4*" #k "+192(%[a])") \
-  STRIATE_ROW(4, "4*" #k "+256(%[a])") \
-  STRIATE_ROW(5, "4*" #k "+320(%[a])")
+#define STRIATE_LINES_STEP(k)                                                                                        \
+  STRIATE_STEP("64*" #k "(%[b])", "4*" #k "(%[a])", "4*" #k "+64(%[a])", "4*" #k "+128(%[a])", "4*" #k "+192(%[a])", \
+               "4*" #k "+256(%[a])", "4*" #k "+320(%[a])")
 
 template <bool WHOLE, int ROWS>
 static inline __attribute__((always_inline)) void line_sums(const float* a, const float* b, const float* next,
@@ -178,6 +166,7 @@ static inline __attribute__((always_inline)) void line_sums(const float* a, cons
 
 #undef STRIATE_B
 #undef STRIATE_ROW
+#undef STRIATE_STEP
 #undef STRIATE_CLEAR
 #undef STRIATE_CLEAR_ALL
 #undef STRIATE_SUMS

@@ -215,7 +215,7 @@ static void winograd_stages(const Winograd& w, const WinogradCut& cut, const Con
   const int64_t pieces = ceil_div(w.C, TRANSFORM_CHANNELS);
   const int64_t stages = ceil_div(cut.units, cut.stage);
   for (int64_t i = 0; i < stages; i++) {
-    const int64_t first = (team.backwards ? stages - 1 - i : i) * cut.stage;
+    const int64_t first = team.turned(i, stages) * cut.stage;
     const int64_t units = least(cut.stage, cut.units - first);
     const auto unit = [&](int64_t i) { return unit_of(w, cut, first + i, first + i, v + i * cut.v_floats(), m); };
     for_chunks(team, units * pieces, [&](int64_t chunk) {

@@ -31,7 +31,7 @@ class Machine:
     fma: str
     jump: str
     stack: str
-    steps: int  # of a turn: UNROLLED of csrc/gemm.h
+    steps: int  # of a turn: UNROLLED of csrc/steps.h
 
 
 X86_JUMP, ARM_JUMP = r"\tj\w+\s(\.L\w+|\d+)b?$", r"\t(?:b\.?|cbn?z|tbn?z)\w*\t(?:.*, ?)?(\.L\w+)$"

@@ -324,7 +324,7 @@ def test_arrays_that_do_not_fit_are_refused():
 def callback_program(function, threads=2):
     shape = (2, 3, 4, 5)
     tensors = [at(0, *shape, ld=4), at(160, *shape, ld=3)]
-    calls = [("callback", tensors, function, 1, 0, 0, 0, 0)]
+    calls = [("callback", tensors, function, 1, 0, 0, 0)]
     made = _native.Program(native.default_isa(), threads, calls, tensors[:1], tensors[1:], [4 * 280], 1)
     return made, _native.Block(4 * 280), normal(*shape), np.zeros(shape, np.float32)
 
