@@ -1,7 +1,8 @@
 """Every convolution and linear layer of a network by itself: forward, dX and dW, striate beside PyTorch.
 
 Counted are, of striate, the calls of a training step that belong to the layer, packing included, on NHWC maps; of
-PyTorch, the operation on tensors of either layout, the faster one shown. In turns, in one process.
+PyTorch, the operation on tensors of either layout, the faster one shown. In turns, in one process, each after a pause
+and a call that warms its memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import machine
 import torch
 from engines import keep_memory
 from one_layer import Layer, programs, seconds
+from turns import PAUSE
 
 from striate.graph import table
 from striate.kernels import native
@@ -70,6 +72,7 @@ def _backward(dy: Any, x: Any, w: Any, forward: list[Any], groups: int, wanted: 
 
 
 def timed(call: Callable[[], Any]) -> float:
+    time.sleep(PAUSE)
     call()  # threads and caches
     start = time.perf_counter()
     call()
@@ -84,6 +87,7 @@ def measure(layer: Layer, rounds: int, isa: str) -> dict[str, tuple[float, float
     for _ in range(rounds):
         for kind in kinds:
             program, arrays = ours[kind]
+            time.sleep(PAUSE)  # PyTorch's threads spin for some ms: a layer of 1.5 ms took 2.5 beside them
             program.run(arrays)
             times.setdefault((kind, "striate"), []).append(seconds(program, arrays))
             for layout, call in theirs[kind].items():
