@@ -18,10 +18,11 @@ demo: $(VENV)/installed
 test: $(VENV)/tested  ## the compiled tests are kept: 4 s of a run
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: $(VENV)/tested  ## format, lint, types, sizes and import order
+check: $(VENV)/tested  ## format, lint, types, and the assembly of the inner loops
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*.h csrc/*.cpp)
+	$(BIN)/python -m pytest -q -m assembly
 
 torch: $(VENV)/tested  ## the case table and whole networks beside PyTorch
 	$(PIP) install $(call extra,test-torch)
