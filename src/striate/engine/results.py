@@ -7,7 +7,9 @@ the array and all its views are gone, the next run takes the block again. The ca
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,25 +26,33 @@ class Results:
     """Makes the arrays of one program's results. Raises: LimitError if there is not so much memory."""
 
     def __init__(self, outputs: dict[str, Buffer]) -> None:
-        self.wanted = [(name, b, np.dtype(b.dtype), b.nbytes >= LARGE) for name, b in outputs.items()]
         self.shelf: list[Any] = []  # blocks that came back
+        self.makers = {name: _maker(b, np.dtype(b.dtype), self.shelf) for name, b in outputs.items()}
 
     def fresh(self) -> dict[str, Array]:
         """Name -> array, its contents anything."""
         try:
-            return {name: self._lent(b, dtype) if large else empty(b.shape, dtype, b.dense)
-                    for name, b, dtype, large in self.wanted}
+            return {name: make() for name, make in self.makers.items()}
         except MemoryError as error:
             raise LimitError(f"program: needs more memory for its results than there is; {error}") from None
 
-    def _lent(self, b: Buffer, dtype: np.dtype[Any]) -> Array:
-        block = next((block for block in self.shelf if block.nbytes == b.nbytes), None)
-        try:
-            self.shelf.remove(block)
-        except ValueError:  # none of this size, or another thread was quicker
-            block = _native.Block(b.nbytes)
-        flat = np.asarray(_Loan(block, self.shelf)).view(dtype)
-        return in_memory(b.shape, b.dense, flat)
+
+def _maker(b: Buffer, dtype: np.dtype[Any], shelf: list[Any]) -> Callable[[], Array]:
+    if b.nbytes >= LARGE:
+        return functools.partial(_lent, b, dtype, shelf)
+    if len(b.shape) != 4 or b.dense:
+        return functools.partial(np.empty, b.shape, dtype)
+    return lambda: in_memory(b.shape, b.dense, np.empty(math.prod(b.shape), dtype))
+
+
+def _lent(b: Buffer, dtype: np.dtype[Any], shelf: list[Any]) -> Array:
+    block = next((block for block in shelf if block.nbytes == b.nbytes), None)
+    try:
+        shelf.remove(block)
+    except ValueError:  # none of this size, or another thread was quicker
+        block = _native.Block(b.nbytes)
+    flat = np.asarray(_Loan(block, shelf)).view(dtype)
+    return in_memory(b.shape, b.dense, flat)
 
 
 class _Loan:
@@ -56,12 +66,6 @@ class _Loan:
 
     def __del__(self) -> None:
         self.shelf.append(self.block)
-
-
-def empty(shape: tuple[int, ...], dtype: np.dtype[Any], dense: bool) -> Array:
-    if len(shape) != 4 or dense:
-        return np.empty(shape, dtype)
-    return in_memory(shape, dense, np.empty(math.prod(shape), dtype))
 
 
 def in_memory(shape: tuple[int, ...], dense: bool, flat: Array) -> Array:

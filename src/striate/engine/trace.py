@@ -72,11 +72,11 @@ def _nest(y: Any, graph: Graph, leaves: list[Value]) -> Any:
 
 def unnest(nest: Any, leaves: list[Any]) -> Any:
     """The nest with `leaves` in the place of their numbers."""
+    if isinstance(nest, int):  # first: almost every network has one output
+        return leaves[nest]
     if isinstance(nest, dict):
         return {key: unnest(item, leaves) for key, item in nest.items()}
-    if isinstance(nest, tuple | list):
-        return _alike(nest, [unnest(item, leaves) for item in nest])
-    return leaves[nest]
+    return _alike(nest, [unnest(item, leaves) for item in nest])
 
 
 def _alike(sequence: Any, items: list[Any]) -> Any:
