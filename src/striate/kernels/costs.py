@@ -98,7 +98,7 @@ def across_images(p: Problem) -> bool:
 
 def reads_in_place(p: Problem) -> bool:
     """Whether the direct algorithm of dW reads the columns of its product in the image: csrc/dw_in_place.h."""
-    return p.groups == 1 and math.prod(p.kernel) > 1 and p.dilation[1] == 1 and p.o <= 32 and p.c <= 31
+    return p.groups == 1 and math.prod(p.kernel) > 1 and p.dilation[1] == 1 and p.o <= 16 and p.c <= 15
 
 
 def sends_patches(p: Problem) -> bool:
