@@ -20,7 +20,7 @@
 // clang-format off: each needs those before it.
 #include "im2col.h"
 #include "filters.h"
-#include "conv_moments.h"
+#include "norm_sums.h"
 // clang-format on
 
 // Chunks of a small problem: with these, 16 threads still share it evenly. Large ones have up to four times as many.
@@ -75,6 +75,7 @@ struct Job {
   int64_t r_ld;
   ConvMoments moments;  // of y; forward only, where the rows of a block adjoin
   int64_t channel;      // of y, that columns begin with
+  NormGradient norm;    // that y is sent on to; of 1x1 kernels, likewise
 };
 
 static inline bool in_place(const Map& m) {
@@ -120,6 +121,29 @@ static inline void finish_panel(const Job& job, const Block& k, int64_t column, 
     job.moments.add(k.chunk, k.before, c + k.first * job.ld, job.ld, k.count, job.channel + column, cols);
 }
 
+// Columns that are masked together, once their panels are complete: in whole lines of the norm's maps.
+static const int64_t MASKED_COLUMNS = 256;
+
+// The columns of a block that are masked next, and what they are met with, asked for while they are computed.
+struct Masking {
+  int64_t begin, end;
+  NextRows x, y;
+};
+
+static inline void begin_masking(const Job& job, const Block& k, int64_t column, int64_t limit, Masking& m) {
+  m.begin = column, m.end = least(column + MASKED_COLUMNS, limit);
+  const NormGradient& n = job.norm;
+  const int64_t tiles = ceil_div(m.end - m.begin, NR) * ceil_div(k.count, MR);
+  m.x = next_rows(n.x + k.first * n.x_ld + column, n.x_ld, m.end - m.begin, k.count, tiles);
+  if (n.mask == BY_Y) m.y = next_rows(n.y + k.first * n.y_ld + column, n.y_ld, m.end - m.begin, k.count, tiles);
+  if (n.mask == BY_Y) m.x.others = &m.y;
+}
+
+static inline void end_masking(const Job& job, const Block& k, const Masking& m) {
+  mask_rows(job.norm, k.chunk, k.before == 0, job.y + k.first * job.ld + m.begin, job.ld, k.first, k.count, m.begin,
+            m.end - m.begin);
+}
+
 static void conv_block(const Job& job, const Cut& cut, const Block& block, int64_t panel0, int64_t panel1) {
   const bool direct = in_place(job.in);
   int64_t k0 = 0;
@@ -132,13 +156,18 @@ static void conv_block(const Job& job, const Cut& cut, const Block& block, int64
     t.runs = 1, t.depth = k1 - k0, t.rows = block.rows, t.r_rows = block.r_rows;
     t.add = k0 > 0, t.relu = last && is_ramp(job.activation), t.top = top_of(job.activation);
     NextRows next = next_rows(job, cut, block, k1, panel1 - panel0);
+    const bool masks = last && job.norm;
+    Masking masking{};
+    if (masks) next.others = &masking.x;
     for (int64_t p = panel0; p < panel1; p++) {
       const int64_t column = p * NR;
       t.b = job.wp + p * job.panel + k0 * NR, t.c = job.y + column, t.cols = least(job.columns - column, NR);
       t.bias = last && job.bias ? job.bias + column : nullptr;
       t.r = last && job.r ? job.r + column : nullptr;
+      if (masks && column >= masking.end) begin_masking(job, block, column, least(panel1 * NR, job.columns), masking);
       multiply_panel(t, block.count, &next);
       if (last) finish_panel(job, block, column, t.cols);
+      if (masks && column + NR >= masking.end) end_masking(job, block, masking);
     }
     k0 = k1;
   } while (k0 < job.depth);

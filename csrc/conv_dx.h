@@ -106,3 +106,31 @@ static void conv2d_dx_gemm(const Args& a, Team& team) {
     conv_chunk(job, cut, rest % cut.row_chunks, panel_chunk, team.stride(), scratch);
   });
 }
+
+// ---- of a 1x1 kernel of stride 1, into a batch norm's gradient: the tensors of norm_sums.h, parameter activation
+
+static Cut point_cut(const Args& a, const Blocking& b) {
+  return cut_product(1, rows_of(a.t[0]), a.t[9].shape[1], a.t[0].shape[1], false, b);
+}
+
+static int64_t conv2d_dx_gemm_sums_scratch(const Args& a, int threads, const Blocking& b) {
+  const Cut cut = point_cut(a, b);
+  return threads * block_bytes(cut) + norm_gradient_bytes(a, cut.row_chunks);
+}
+
+static void conv2d_dx_gemm_sums(const Args& a, Team& team) {
+  const Tensor &dy = a.t[0], &r = a.t[2], &dz = a.t[9];
+  const int64_t O = dy.shape[1], H = dy.shape[2], W = dy.shape[3];
+  const Cut cut = point_cut(a, BLOCKING);
+  Job job{};
+  job.in = {dy.f32(), dy.ld, O, dy.shape[0], H, W, H, W, 1, 1, 1, 1, 1, 1, 0, 0};
+  job.wp = a.t[1].f32(), job.depth = O, job.panel = O * NR, job.columns = dz.shape[1];
+  job.y = dz.f32(), job.ld = dz.ld, job.YH = H, job.YW = W, job.gh = job.gw = 1;
+  job.r = r.f32(), job.r_ld = r.ld;
+  job.norm = norm_gradient(a, a.i[0], a.scratch + team.threads * block_bytes(cut), team);
+  char* scratch = a.scratch + team.thread * block_bytes(cut);
+  for_chunks(team, cut.row_chunks * cut.panel_chunks, [&](int64_t chunk) {
+    conv_chunk(job, cut, chunk / cut.panel_chunks, chunk % cut.panel_chunks, team.stride(), scratch);
+  });
+  finish_sums(a, job.norm, cut.row_chunks, team);
+}

@@ -10,13 +10,7 @@
 // Roofline: the memory's. Reached beside a copy of the same bytes (2 threads, AMD EPYC Zen 3): norm_act 27 GB/s of 28
 // from memory, 63 of 62 in L3; norm_act_dx 26 of 28, in L3 43 of 65; norm_act_sums 25 where reading reaches 28.
 #pragma once
-#include "norm.h"
-
-enum Mask { ALL, BY_Y, BY_Z };  // which dy pass: all, where 0 < y < top, where 0 < z < top
-
-static inline vf where_open(vf y, vf top, vf dy) {  // a NaN y lets dy by
-  return select((y <= set1(0.0f)) | (y >= top), set1(0.0f), dy);
-}
+#include "norm_sums.h"
 
 // ---- forward
 

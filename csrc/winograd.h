@@ -55,7 +55,8 @@ static WinogradCut cut_tiles(int64_t tiles, int64_t planes, int64_t C, const Blo
 }
 
 // Everything about a conv2d_winograd: x u b r, then y index mean var unbiased; parameters out_channels, kernel, tile,
-// padding, activation, pool, moments. Scratch: V and M, then the moments of chunks.
+// padding, activation, pool, moments. Of a conv2d_winograd_sums, for which x is dy and y is dz: the tensors of
+// norm_sums.h, and no pool or moments. Scratch: V and M, then what chunks have summed.
 struct Winograd {
   const Args& a;
   int64_t O, C, K, M, T;
@@ -67,17 +68,23 @@ struct Winograd {
         tiling(a.t[0].shape[0], in.H + a.i[3] + a.i[4] - K + 1, in.W + a.i[5] + a.i[6] - K + 1, M) {}
   int64_t panels(const Blocking& b) const { return ceil_div(O, b.nr); }
   WinogradCut cut(const Blocking& b) const { return cut_tiles(tiling.tiles(), T * T, C, b); }
-  Epilogue epilogue() const {
-    const Tensor &y = a.t[4], &index = a.t[5];
-    return {a.t[2].f32(), a.t[3].f32(), a.t[3].ld, y.f32(),    reinterpret_cast<uint8_t*>(index.data), y.ld, index.ld,
-            y.shape[2],   y.shape[3],   a.i[7],    a.i[8] != 0};
-  }
+};
+
+// What is taken of the outputs: neither, or one of both.
+struct Taken {
+  ConvMoments moments;
+  NormGradient norm;
 };
 
 static int64_t conv2d_winograd_scratch(const Args& a, int threads, const Blocking& b) {
   const Winograd w(a);
   const WinogradCut cut = w.cut(b);
   return cut.work_floats(threads) * 4 + conv_moments_bytes(a.i[9], cut.chunks(), w.O);
+}
+
+static int64_t conv2d_winograd_sums_scratch(const Args& a, int threads, const Blocking& b) {
+  const WinogradCut cut = Winograd(a).cut(b);
+  return round_up(cut.work_floats(threads) * 4, 64) + norm_gradient_bytes(a, cut.chunks());
 }
 
 // Channels of one product: NR columns of 256 stay in L1 (512 of AVX2's would fill it: 15 % slower). Sums of products
@@ -146,41 +153,93 @@ static void multiply_unit(const Winograd& w, const WinogradCut& cut, const Unit&
     }
 }
 
-template <int M, int T>
-static void finish_unit(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
-                        const ConvMoments& moments) {
-  const Epilogue e = w.epilogue();
-  ChannelSums sums[NV] = {};
+// f(number of the tile, tile, number of the vector, memory access) for each vector of channels of a unit's outputs.
+template <int M, class F>
+static inline void over_outputs(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel, F f) {
   OutputTile t{};
   t.plane = cut.m_plane;
   Place p = w.tiling.at(unit.first);
-  const int64_t columns = least(w.O - panel * NR, NR);
   for (int64_t i = 0; i < unit.count; i++, w.tiling.next(p)) {
     t.image = p.image, t.h = p.down * M, t.w = p.across * M;
     t.rows = least(M, w.tiling.OH - t.h), t.cols = least(M, w.tiling.OW - t.w);
-    over_columns(columns, [&](int64_t j, auto m) {
+    over_columns(least(w.O - panel * NR, NR), [&](int64_t j, auto m) {
       t.from = unit.m + i * NR + j, t.channel = panel * NR + j;
-      if (e.pool) return put_maxima<M, T>(e, t, m);
-      ChannelSums& s = sums[j / WIDTH];
-      if (!moments || i == 0) put_tile<M, T, false>(e, t, s, m);
-      if (!moments) return;
-      if (i == 0) s.centre = mean_of_tile(e, t, m);
-      put_tile<M, T, true>(e, t, s, m);
+      f(i, t, j / WIDTH, m);
     });
   }
-  if (!moments) return;
+}
+
+template <int M, int T>
+static void finish_with_moments(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
+                                const Epilogue& e, const ConvMoments& moments) {
+  ChannelSums sums[NV] = {};
+  over_outputs<M>(w, cut, unit, panel, [&](int64_t i, const OutputTile& t, int64_t v, auto m) {
+    if (i == 0) {
+      Nobody nobody;
+      put_tile<M, T>(e, t, nobody, m);
+      sums[v].centre = mean_of_tile(e, t, m);
+    }
+    put_tile<M, T>(e, t, sums[v], m);
+  });
   const double n = double(w.tiling.pixels_before(unit.first + unit.count) - w.tiling.pixels_before(unit.first));
-  for (int64_t j = 0; j < columns; j += WIDTH) {
+  for (int64_t j = 0, columns = least(w.O - panel * NR, NR); j < columns; j += WIDTH) {
     double* mean = moments.mean(unit.chunk) + panel * NR + j;
     join_sums(sums[j / WIDTH], n, double(unit.before), mean, mean + moments.C, least(columns - j, WIDTH));
   }
 }
 
+// Tiles from asking to meeting: some thousand cycles.
+static const int64_t TILES_AHEAD = 3;
+
+// Asks for what the outputs of a tile are met with. (GCC drops a call of what does nothing but ask.)
+template <int M>
+static inline __attribute__((always_inline)) void ask_tile(const NormGradient& n, const Epilogue& e, const Place& p,
+                                                           int64_t channel) {
+  for (int64_t i = 0; i < M; i++) {
+    const int64_t pixel = (p.image * e.YH + p.down * M + i) * e.YW + p.across * M;
+    for (int64_t j = pixel; j < pixel + M; j++) {
+      __builtin_prefetch(n.x + j * n.x_ld + channel);
+      if (n.mask == BY_Y) __builtin_prefetch(n.y + j * n.y_ld + channel);
+      if (e.r) __builtin_prefetch(e.r + j * e.r_ld + channel);
+    }
+  }
+}
+
+template <int M, int T>
+static void finish_with_norm(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
+                             const Epilogue& e, const NormGradient& norm) {
+  Place ahead = w.tiling.at(unit.first + TILES_AHEAD);
+  vf sums[NV][2] = {};  // of each tile's own sums: fewer digits are lost than in one chain
+  over_outputs<M>(w, cut, unit, panel, [&](int64_t, const OutputTile& t, int64_t v, auto m) {
+    if (v == 0) ask_tile<M>(norm, e, ahead, t.channel), w.tiling.next(ahead);
+    with_sums(norm, t.channel, (t.image * e.YH + t.h) * e.YW + t.w, m, [&](auto own) {
+      put_tile<M, T>(e, t, own, m);
+      sums[v][0] += own.dz;
+      sums[v][1] += own.product;
+    });
+  });
+  for (int64_t j = 0, columns = least(w.O - panel * NR, NR); j < columns; j += WIDTH)
+    norm.join(unit.chunk, unit.before == 0, panel * NR + j, sums[j / WIDTH][0], sums[j / WIDTH][1],
+              least(columns - j, WIDTH));
+}
+
+template <int M, int T>
+static void finish_unit(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel, const Epilogue& e,
+                        const Taken& taken) {
+  if (taken.moments) return finish_with_moments<M, T>(w, cut, unit, panel, e, taken.moments);
+  if (taken.norm) return finish_with_norm<M, T>(w, cut, unit, panel, e, taken.norm);
+  over_outputs<M>(w, cut, unit, panel, [&](int64_t, const OutputTile& t, int64_t, auto m) {
+    Nobody nobody;
+    if (e.pool) put_maxima<M, T>(e, t, m);
+    else put_tile<M, T>(e, t, nobody, m);
+  });
+}
+
 template <int M, int T>
 static void winograd_panel(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
-                           const ConvMoments& moments) {
+                           const Epilogue& e, const Taken& taken) {
   multiply_unit(w, cut, unit, panel);
-  finish_unit<M, T>(w, cut, unit, panel, moments);
+  finish_unit<M, T>(w, cut, unit, panel, e, taken);
 }
 
 static Unit unit_of(const Winograd& w, const WinogradCut& cut, int64_t number, int64_t chunk, float* v, float* m) {
@@ -195,21 +254,23 @@ static Unit unit_of(const Winograd& w, const WinogradCut& cut, int64_t number, i
 
 // Each thread takes whole units: V in its L2.
 template <int M, int T>
-static void winograd_units(const Winograd& w, const WinogradCut& cut, const ConvMoments& moments, Team& team) {
+static void winograd_units(const Winograd& w, const WinogradCut& cut, const Epilogue& e, const Taken& taken,
+                           Team& team) {
   float* v = reinterpret_cast<float*>(w.a.scratch) + team.thread * (cut.v_floats() + cut.m_floats());
   for_chunks(team, cut.chunks(), [&](int64_t chunk) {
     const int64_t end = least((chunk + 1) * cut.group, cut.units);
     for (int64_t number = chunk * cut.group; number < end; number++) {
       const Unit unit = unit_of(w, cut, number, chunk, v, v + cut.v_floats());
       transform_input<T, M>(w.in, w.tiling, unit.first, unit.count, 0, w.C, unit.v);
-      for (int64_t panel = 0; panel < w.panels(BLOCKING); panel++) winograd_panel<M, T>(w, cut, unit, panel, moments);
+      for (int64_t p = 0; p < w.panels(BLOCKING); p++) winograd_panel<M, T>(w, cut, unit, p, e, taken);
     }
   });
 }
 
 // All threads together, a stage at a time: V in L3.
 template <int M, int T>
-static void winograd_stages(const Winograd& w, const WinogradCut& cut, const ConvMoments& moments, Team& team) {
+static void winograd_stages(const Winograd& w, const WinogradCut& cut, const Epilogue& e, const Taken& taken,
+                            Team& team) {
   float* v = reinterpret_cast<float*>(w.a.scratch);
   float* m = v + cut.stage * cut.v_floats() + team.thread * cut.m_floats();
   const int64_t pieces = ceil_div(w.C, TRANSFORM_CHANNELS);
@@ -224,29 +285,49 @@ static void winograd_stages(const Winograd& w, const WinogradCut& cut, const Con
       transform_input<T, M>(w.in, w.tiling, u.first, u.count, c, least(c + TRANSFORM_CHANNELS, w.C), u.v);
     });
     for_chunks(team, units * w.panels(BLOCKING),
-               [&](int64_t chunk) { winograd_panel<M, T>(w, cut, unit(chunk % units), chunk / units, moments); });
+               [&](int64_t chunk) { winograd_panel<M, T>(w, cut, unit(chunk % units), chunk / units, e, taken); });
   }
 }
 
 template <int M, int K>
-static void winograd_tiles(const Winograd& w, Team& team) {
-  const WinogradCut cut = w.cut(BLOCKING);
-  char* behind = w.a.scratch + cut.work_floats(team.threads) * 4;
-  const ConvMoments moments{reinterpret_cast<double*>(behind), w.a.i[9] ? w.O : 0};
-  if (cut.stage) winograd_stages<M, M + K - 1>(w, cut, moments, team);
-  else winograd_units<M, M + K - 1>(w, cut, moments, team);
-  if (!moments) return;
-  const auto pixels = [&](int64_t chunk) {
-    return w.tiling.pixels_before(cut.first_tile(chunk + 1)) - w.tiling.pixels_before(cut.first_tile(chunk));
-  };
-  finish_moments(moments, cut.chunks(), pixels, w.a.t + 6, team);
+static void winograd_tiles(const Winograd& w, const WinogradCut& cut, const Epilogue& e, const Taken& taken,
+                           Team& team) {
+  if (cut.stage) winograd_stages<M, M + K - 1>(w, cut, e, taken, team);
+  else winograd_units<M, M + K - 1>(w, cut, e, taken, team);
+}
+
+static void winograd_any(const Winograd& w, const WinogradCut& cut, const Epilogue& e, const Taken& taken, Team& team) {
+  if (w.K == 5) return (w.M == 2 ? winograd_tiles<2, 5> : winograd_tiles<4, 5>)(w, cut, e, taken, team);
+  if (w.M == 2) winograd_tiles<2, 3>(w, cut, e, taken, team);
+  else if (w.M == 3) winograd_tiles<3, 3>(w, cut, e, taken, team);
+  else if (w.M == 4) winograd_tiles<4, 3>(w, cut, e, taken, team);
+  else winograd_tiles<6, 3>(w, cut, e, taken, team);
 }
 
 static void conv2d_winograd(const Args& a, Team& team) {
   const Winograd w(a);
-  if (w.K == 5) return w.M == 2 ? winograd_tiles<2, 5>(w, team) : winograd_tiles<4, 5>(w, team);
-  if (w.M == 2) winograd_tiles<2, 3>(w, team);
-  else if (w.M == 3) winograd_tiles<3, 3>(w, team);
-  else if (w.M == 4) winograd_tiles<4, 3>(w, team);
-  else winograd_tiles<6, 3>(w, team);
+  const WinogradCut cut = w.cut(BLOCKING);
+  const Tensor &b = a.t[2], &r = a.t[3], &y = a.t[4], &index = a.t[5];
+  const Epilogue e = {b.f32(),    r.f32(),  r.ld,       y.f32(),    reinterpret_cast<uint8_t*>(index.data),
+                      y.ld,       index.ld, y.shape[2], y.shape[3], a.i[7],
+                      a.i[8] != 0};
+  double* chunks = reinterpret_cast<double*>(a.scratch + cut.work_floats(team.threads) * 4);
+  const Taken taken = {{chunks, a.i[9] ? w.O : 0}, {}};
+  winograd_any(w, cut, e, taken, team);
+  if (!taken.moments) return;
+  const auto pixels = [&](int64_t chunk) {
+    return w.tiling.pixels_before(cut.first_tile(chunk + 1)) - w.tiling.pixels_before(cut.first_tile(chunk));
+  };
+  finish_moments(taken.moments, cut.chunks(), pixels, a.t + 6, team);
+}
+
+static void conv2d_winograd_sums(const Args& a, Team& team) {
+  const Winograd w(a);
+  const WinogradCut cut = w.cut(BLOCKING);
+  const Tensor &r = a.t[2], &dz = a.t[9];
+  const Epilogue e = {nullptr, r.f32(), r.ld, dz.f32(), nullptr, dz.ld, 0, dz.shape[2], dz.shape[3], NONE, false};
+  char* behind = a.scratch + round_up(cut.work_floats(team.threads) * 4, 64);
+  const Taken taken = {{}, norm_gradient(a, a.i[7], behind, team)};
+  winograd_any(w, cut, e, taken, team);
+  finish_sums(a, taken.norm, cut.chunks(), team);
 }

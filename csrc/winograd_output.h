@@ -1,6 +1,7 @@
 // What follows the products of a Winograd convolution: the output transform of a tile, y = A^T m A, and all that rides
 // on it while the outputs are in registers: bias, residual, activation, then a store, the moments, or a 2x2 maximum.
 #pragma once
+#include "norm_sums.h"
 #include "pool.h"
 
 // Where a convolution's results go. The map is y, or what y is the 2x2 maximum of.
@@ -13,9 +14,26 @@ struct Epilogue {
   bool pool;
 };
 
+// Who sees output j of each row of a tile while it is in a register, and may change it.
+struct Nobody {
+  template <class Access>
+  vf meet(vf y, int64_t, Access) {
+    return y;
+  }
+  void next_row(int64_t) {}
+};
+
 // Sums over the outputs of one vector of channels, around a centre that is near their mean.
 struct ChannelSums {
   vf centre, d, square;
+  template <class Access>
+  vf meet(vf y, int64_t, Access) {
+    const vf v = y - centre;
+    d += v;
+    square += v * v;
+    return y;
+  }
+  void next_row(int64_t) {}
 };
 
 // One vector of channels of one tile.
@@ -60,9 +78,9 @@ static __attribute__((noinline)) void bend_tile(const Epilogue& e, const OutputT
     for (int64_t j = 0; j < t.cols; j++) m.put(y + j * e.ld, activated(m.get(y + j * e.ld), e.activation));
 }
 
-// Stores a tile, or what exists of it; SUMS: adds it to the channels' sums.
-template <int M, int T, bool SUMS, class Access>
-static inline void put_tile(const Epilogue& e, const OutputTile& t, ChannelSums& sums, Access m) {
+// Stores a tile, or what exists of it.
+template <int M, int T, class Seer, class Access>
+static inline void put_tile(const Epilogue& e, const OutputTile& t, Seer& seer, Access m) {
   alignas(64) float tmp[M * T * WIDTH];
   output_columns<M, T>(t, tmp);
   const vf bias = e.bias ? m.get(e.bias + t.channel) : vf{}, least_y = floor_of(e.activation);
@@ -70,7 +88,7 @@ static inline void put_tile(const Epilogue& e, const OutputTile& t, ChannelSums&
   float* const first = e.y + pixel * ld + t.channel;
   const float* r = e.r ? e.r + pixel * r_ld + t.channel : nullptr;
   const int64_t down = e.YW * ld, r_down = e.YW * r_ld;
-  ChannelSums s = sums;
+  Seer s = seer;
   float* to = first;
   for (int64_t i = 0; i < rows; i++, to += down) {
     vf y[M];
@@ -84,16 +102,11 @@ static inline void put_tile(const Epilogue& e, const OutputTile& t, ChannelSums&
 #pragma GCC unroll 8
     for (int64_t j = 0; j < M; j++) {
       if (j >= cols) break;
-      y[j] = max(least_y, y[j]);
-      m.put(to + j * ld, y[j]);
-      if constexpr (SUMS) {
-        const vf d = y[j] - s.centre;
-        s.d += d;
-        s.square += d * d;
-      }
+      m.put(to + j * ld, s.meet(max(least_y, y[j]), j, m));
     }
+    s.next_row(e.YW);
   }
-  if constexpr (SUMS) sums = s;
+  seer = s;
   if (e.activation > RELU) bend_tile(e, t, first, m);
 }
 

@@ -103,6 +103,15 @@ def winograd(n, m):
             if tile % 2 == 0:
                 yield Call("conv2d_winograd", x=x, u=w, b=(o,), r=None, **rest, activation=0, pool=1, moments=0)
             yield Call("conv2d_dw_winograd", x=x, dy=y, kernel=kernel, tile=tile, padding=pad)
+            yield Call("conv2d_winograd_sums", dy=x, u=w, **beside(y, kernel + tile), **rest)
+    for x, c in (((2, n, 3, 5), m), ((5, 3, 9, 8), n)):
+        yield Call("conv2d_dx_gemm_sums", dy=x, wp=(x[1], c, 1, 1), **beside((x[0], c, *x[2:]), n))
+
+
+def beside(x, at):
+    """The residual and the norm that a gradient of the shape of x is met with."""
+    given = norm_call("norm_act_sums", x, at % 2 * 4 + 8).given
+    return {"r": x, **{name: value for name, value in given.items() if name != "dy"}}
 
 
 def norms(n, m):
@@ -189,7 +198,10 @@ def calls(tails):
 
 
 def run(k, call, arrays):
-    if call.kernel == "conv2d_winograd":
+    if call.kernel == "conv2d_dx_gemm_sums":
+        wp = k.pack_filters(arrays[1], groups=1, for_dx=1, stride=(1, 1), dilation=(1, 1), nr=k.target.nr)
+        arrays = [arrays[0], wp, *arrays[2:]]
+    if call.kernel.startswith("conv2d_winograd"):
         w = k.winograd_filters(arrays[1], tile=call.params["tile"], for_dx=0, nr=k.target.nr)
         arrays = [arrays[0], w, *arrays[2:]]
     getattr(k, call.kernel)(*arrays, **call.params)

@@ -23,6 +23,7 @@ BY_DIFFERENCE = {"batch_moments_dx", "softmax_grad", "log_softmax_grad", "cross_
                  "scale_shift_dstats"}
 
 
+PACKED = {"conv2d_winograd", "conv2d_winograd_sums", "conv2d_dx_gemm_sums"}  # take panels as their second tensor
 LARGE = 50_000  # numbers of a row
 
 
@@ -134,7 +135,7 @@ def native_kernel(name, tensors, params):
 
 def panels_of(name, tensors, params):
     """Columns of a packed panel, where a call makes or takes panels."""
-    return tensors[1].shape[3] if name == "conv2d_winograd" else params.get("nr")
+    return tensors[1].shape[-1] if name in PACKED else params.get("nr")
 
 
 def near(y, wanted, bound, what):

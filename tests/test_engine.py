@@ -5,20 +5,22 @@ from __future__ import annotations
 import gc
 import os
 import resource
+from collections import Counter
 
 import numpy as np
 import pytest
 
 import striate as st
-from nets import Branches, Classics, Shared, Tiny
+from nets import Bottlenecks, Branches, Classics, Shared, Tiny
 from striate import nn, ops
 from striate.engine.choose import choose
 from striate.engine.fuse import fuse
 from striate.engine.profile import PRODUCTS
 from striate.engine.program import Program
 from striate.engine.programs import Request
-from striate.engine.record import record
+from striate.engine.record import Recorder, record
 from striate.engine.step import TrainingStep
+from striate.engine.tape import Tape, TapeInput
 from striate.engine.trace import trace
 from striate.kernels import native, reference
 from striate.kernels.contract import Spec
@@ -34,6 +36,7 @@ NETS = {
     "tiny": (lambda: Tiny().initialize(1), (3, 8, 8), 5, ops.cross_entropy),
     "branches": (lambda: Branches().initialize(2), (4, 8, 8), 3, aux_loss),
     "classics": (lambda: Classics().initialize(4), (3, 9, 11), 5, ops.cross_entropy),
+    "bottlenecks": (lambda: Bottlenecks().initialize(5), (3, 12, 9), 5, ops.cross_entropy),
     "shared": (lambda: Shared().initialize(3), (2, 5, 5), 2, ops.cross_entropy),
 }
 
@@ -245,9 +248,56 @@ def test_gradients_of_two_branches_meet_in_a_convolution():
     x, targets = batch((3, 32, 32), 10, 2)
     calls = st.value_and_grad(net, ops.cross_entropy).program(x, targets).plan.tape.calls
     backward = [c for c in calls if c.section == "backward"]
-    products = ("conv2d_dx_gemm", "conv2d_winograd")
-    residual = [c for c in backward if c.row.name in products and c.inputs[-1] is not None]
+    residual_at = {"conv2d_dx_gemm": 2, "conv2d_winograd": 3, "conv2d_winograd_sums": 2}
+    residual = [c for c in backward if c.row.name in residual_at and c.inputs[residual_at[c.row.name]] is not None]
     assert len(residual) == 9 and not [c for c in backward if c.row.name == "add"]
+
+
+def test_sums_of_a_norm_are_taken_by_the_convolution_that_sends_its_gradient():
+    """Of the last norm none does; of resnet20's others two behind stride 2, here the first block's skip has no norm."""
+    for net, image, kernels in (
+            (st.create("resnet20"), (3, 32, 32), {"conv2d_winograd_sums": 16, "norm_act_sums": 3}),
+            (Bottlenecks().initialize(0), (3, 8, 8),
+             {"conv2d_winograd_sums": 2, "conv2d_dx_gemm_sums": 3, "norm_act_sums": 1})):
+        x, targets = batch(image, 5, 2)
+        calls = st.value_and_grad(net, ops.cross_entropy).program(x, targets).plan.tape.calls
+        assert Counter(c.row.name for c in calls if "_sums" in c.row.name) == kernels
+
+
+def test_a_norm_between_linear_layers_takes_its_own_sums():
+    net = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm2d(5), nn.ReLU(), nn.Linear(5, 3)).initialize(0)
+    x, targets = batch((6,), 3, 20)
+    call = st.value_and_grad(net, ops.cross_entropy)
+    names = Counter(c.row.name for c in call.program(x, targets).plan.tape.calls)
+    assert names["conv2d_dx_gemm"] == names["norm_act_sums"] == 1
+    call(x, targets)
+
+
+@pytest.mark.parametrize("name", ["bottlenecks", "tiny"])
+def test_gradients_are_those_of_a_pass_of_its_own_for_the_sums(name, monkeypatch):
+    build, image, classes, loss = NETS[name]
+    x, targets = batch(image, classes)
+    found = [st.value_and_grad(build(), loss)(x, targets)]
+    monkeypatch.setattr("striate.engine.choose.absorb_norms", lambda tape: tape)
+    found.append(st.value_and_grad(build(), loss)(x, targets))
+    assert found[0][0] == found[1][0]
+    for path, gradient in found[0][1].items():
+        close(gradient, found[1][1][path])
+
+
+@pytest.mark.parametrize(("activation", "wanted", "kept"), [
+    (1, ("dz",), 0), (1, ("dx", "dz"), 1), (1, ("dx",), 1), (0, ("dx",), 0), (0, ("dx", "dz"), 1)])
+def test_a_gradient_that_is_a_result_too_is_neither_masked_nor_lost(activation, wanted, kept):
+    k = Recorder(native.target("baseline", training=True))
+    x, dy, c = (k.buffer(name, Spec(shape)) for name, shape in
+                (("x", (2, 4, 6, 6)), ("dy", (2, 5, 6, 6)), ("c", (4,))))
+    w = k.buffer("w", Spec((5, 4, 3, 3)), dense=True)
+    dx = k.conv2d_dx(dy, w, size=(6, 6), stride=(1, 1), padding=(1, 1, 1, 1), dilation=(1, 1), groups=1)
+    sums = k.norm_act_sums(x, dx, c, c, None, None, None, eps=1e-3, activation=activation)
+    results = {"dx": dx, "dz": sums[2]}
+    given = [TapeInput(b.name, b, 0) for b in (x, dy, c, w)]
+    tape = choose(Tape(k.calls, given, {name: results[name] for name in wanted} | {"sum": sums[0]}), k.target)
+    assert sum(call.row.name == "norm_act_sums" for call in tape.calls) == kept
 
 
 def test_the_gradient_of_a_map_before_a_pool_is_written_once():

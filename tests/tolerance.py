@@ -144,19 +144,40 @@ WINOGRAD = {(3, 2): 16, (3, 3): 16, (3, 4): 16, (3, 6): 64, (5, 2): 16, (5, 4): 
 
 def conv2d_winograd_bound(tensors, params, outputs):
     """A tile's outputs share their sums, so each may err as the largest does: op(|x|, |w|), its maximum in the tile."""
-    x, u, b, r = tensors
+    y = winograd_size(*tensors, params)
+    if params["moments"]:
+        return [y, *(2 * m for m in batch_moments_bound([y / 4]))]
+    if params["pool"]:
+        return [k.max_pool(y, **HALVING)[0], np.zeros_like(outputs[1], np.float64)]
+    return [y + 8 * (params["activation"] > 1)]
+
+
+def winograd_size(x, u, b, r, params):
     w = filters_of(u, params["out_channels"], params["kernel"], params["tile"])
     sizes = (None if t is None else np.abs(t) for t in (x, w, b, r))
     y = k.conv2d(*sizes, stride=(1, 1), padding=params["padding"], dilation=(1, 1), groups=1, activation=0)
     for axis in (2, 3):
         tops = np.maximum.reduceat(y, range(0, y.shape[axis], params["tile"]), axis=axis)
         y = np.repeat(tops, params["tile"], axis=axis).take(range(y.shape[axis]), axis=axis)
-    y *= WINOGRAD[params["kernel"], params["tile"]]
-    if params["moments"]:
-        return [y, *(2 * m for m in batch_moments_bound([y / 4]))]
-    if params["pool"]:
-        return [k.max_pool(y, **HALVING)[0], np.zeros_like(outputs[1], np.float64)]
-    return [y + 8 * (params["activation"] > 1)]
+    return y * WINOGRAD[params["kernel"], params["tile"]]
+
+
+def conv2d_winograd_sums_bound(tensors, params, _):
+    dy, u, r, *norm = tensors
+    return norm_sums_bound(winograd_size(dy, u, None, r, params), *norm, eps=params["eps"])
+
+
+def conv2d_dx_gemm_sums_bound(tensors, params, _):
+    dy, wp, r, x, *norm = (None if t is None else np.abs(t) for t in tensors)
+    dx = np.einsum("nohw,poc->npchw", dy, wp).reshape(len(dy), wp.shape[0] * wp.shape[2], *dy.shape[2:])
+    dx = dx[:, : x.shape[1]]
+    return norm_sums_bound(4 * (dx if r is None else dx + r), x, *norm, eps=params["eps"])
+
+
+def norm_sums_bound(dx, x, mean, var, *_, eps):
+    """Of dz what dx may err, of the sums what its errors sum up to and as much for their own rounding."""
+    sums = k.norm_act_sums(np.abs(x), dx, -np.abs(mean), var, None, None, None, eps=eps, activation=0)[:2]
+    return [dx, *(2 * m for m in sums)]
 
 
 def conv2d_dw_winograd_bound(tensors, params, _):
@@ -171,6 +192,8 @@ OWN = {
     "linear_dw_adam": linear_dw_adam_bound,
     "winograd_filters": lambda t, p, ys: [np.abs(ys[0])],
     "conv2d_winograd": conv2d_winograd_bound,
+    "conv2d_winograd_sums": conv2d_winograd_sums_bound,
+    "conv2d_dx_gemm_sums": conv2d_dx_gemm_sums_bound,
     "conv2d_moments": conv2d_moments_bound,
     "conv2d_max_pool": conv2d_max_pool_bound,
     "tanh": lambda t, p, ys: [8 * np.abs(y) for y in ys],

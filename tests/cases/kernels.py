@@ -43,7 +43,6 @@ WINOGRAD_CALLS = [
 ]
 
 
-
 def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call:
     """A row of a fused normalisation; the bits of `at`: which tensors are absent, whether ReLU or ReLU6 follows."""
     c = x[1:2]
@@ -53,6 +52,34 @@ def norm_call(kernel: str, x: tuple[int, ...], at: int = 0, **more: Any) -> Call
     last = {"norm_act": dict(r=None if at & 4 else x), "norm_act_sums": dict(y=None if at & 4 else x),
             "norm_act_dx": dict(sum_dz=c, sum_dz_xhat=c, own=1 - (at >> 2 & 1))}[kernel]
     return Call(kernel, **given, **last, eps=1e-3, activation=(at >> 3 & 1) << (at >> 4 & 1) * 2, **more)
+
+
+def sums_call(dy: tuple[int, ...], c: int, nr: int, kernel: int = 1, tile: int = 0, at: int = 0) -> Call:
+    """dX with the sums of the norm behind which it arrives, by panels of nr columns; `at` as in norm_call, 32: no r."""
+    x, pad = (dy[0], c, *dy[2:]), (kernel // 2,) * 4
+    w = np.random.default_rng(c).standard_normal((dy[1], c, kernel, kernel))
+    k, form, given = reference.kernels(), "conv2d_dx_gemm_sums", {}
+    if tile:
+        form, given = "conv2d_winograd_sums", dict(out_channels=c, kernel=kernel, tile=tile, padding=pad)
+        panels = {"u": k.winograd_filters(w, tile=tile, for_dx=1, nr=nr)}
+    else:
+        panels = {"wp": k.pack_filters(w, groups=1, for_dx=1, stride=(1, 1), dilation=(1, 1), nr=nr)}
+    norm = norm_call("norm_act_sums", x, at).given
+    return Call(form, dy=dy, **panels, r=None if at & 32 else x, **given, **{n: norm[n] for n in norm if n != "dy"})
+
+
+SUMS_CALLS = [
+    *(sums_call((2, 5, h, w), 9, nr, k, tile, at) for k, tile in F for nr in PANELS
+      for h, w, at in ((5, 9, 8), (8, 13, 12 + 32))),
+    *(sums_call((3, 20, 9, 10), 19, nr, 3, 4, at) for nr in PANELS for at in range(0, 64, 7)),
+    *(sums_call((1, 67 - c, 6, 5), c, nr, 3, 4, 8) for nr in PANELS for c in LENGTHS[::2]),
+    *(sums_call((n, 2, 24, 24), 3, 16, 3, 4, 12) for n in (0, 90)),  # several units of a chunk
+    *(sums_call((2, 67 - c, 3, 5), c, nr, at=c % 32) for nr in PANELS for c in LENGTHS),
+    *(sums_call((2, 7, 4, 6), 19, nr, at=at) for nr in PANELS for at in range(2, 64, 7)),
+    *(sums_call((n, o, 5, 7), c, nr, at=12) for nr in PANELS
+      for n, o, c in ((0, 3, 4), (2, 600, 17), (6, 3, 300))),  # no image, a long depth, several columns masked apart
+    *(sums_call((16, 2, 28, 28), 3, 16, at=at) for at in (8, 12)),  # several blocks of a chunk
+]
 
 
 def pooled_calls(x: tuple[int, ...], o: int, kernel: tuple[int, int], *, stride: int = 1, pad: int = 0,
@@ -86,6 +113,7 @@ HALVED = dict(POINT, stride=(2, 2))  # of whose four phases three have no tap
 LARGE = ((3, 37, 40, 20), (5, 6, 90, 61), (131, 520, 1, 3), (70, 1030), (2, 16, 127, 65))
 CALLS = [
     *WINOGRAD_CALLS,
+    *SUMS_CALLS,
     *POOLED_CALLS,
     *(norm_call(kernel, (2, c, 3, 5), c % 32) for kernel in ("norm_act", "norm_act_sums", "norm_act_dx")
       for c in range(1, 41)),

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from expected.elementwise import relu, relu6, sigmoid, tanh
-from expected.norm import batch_moments
+from expected.norm import batch_moments, norm_act_sums
 
 # ---- convolution: loops over output pixels and taps; where they meet, every filter meets every channel of its group
 
@@ -161,6 +161,16 @@ def pack_filters(w, *, groups, for_dx, stride, dilation, nr):
         o, c = (channel, column) if for_dx else (column, channel)
         wp[g * panels + column // nr, at * channels + channel, column % nr] = w[g * og + o, c, i, j]
     return wp
+
+
+def conv2d_dx_gemm_sums(dy, wp, r, x, mean, var, gamma, beta, y, *, activation, eps):
+    """Pixel by pixel dy is multiplied with the columns of the panels, of which the last may be padded."""
+    columns = np.concatenate(list(wp), axis=1)[:, : x.shape[1]]
+    dx = np.zeros(x.shape) if r is None else r.copy()
+    for n, h, w in np.ndindex(x.shape[0], *x.shape[2:]):
+        dx[n, :, h, w] += dy[n, :, h, w] @ columns
+    sum_dz, sum_dz_xhat, dz = norm_act_sums(x, dx, mean, var, gamma, beta, y, eps=eps, activation=activation)
+    return dz, sum_dz, sum_dz_xhat
 
 
 # ---- pooling: one window at a time

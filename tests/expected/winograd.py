@@ -9,7 +9,7 @@ from math import inf, prod
 import numpy as np
 
 from expected import windows
-from expected.norm import batch_moments
+from expected.norm import batch_moments, norm_act_sums
 
 POINTS = {4: (0, 1, -1, inf), 5: (0, 0.5, -1, 1.5, inf), 6: (0, 0.625, -0.625, 1.5, -1.5, inf),
           8: (0, 1, -1, 2, -2, 0.5, -0.5, inf)}
@@ -54,3 +54,9 @@ def conv2d_winograd(x, u, b, r, *, out_channels, kernel, tile, padding, activati
     halving = dict(kernel=(2, 2), stride=(2, 2), padding=(0, 0), dilation=(1, 1), ceil=0)
     pooled = windows.max_pool(y, **halving) if pool else (y, None)
     return *pooled, *(batch_moments(y) if moments else (None, None, None))
+
+
+def conv2d_winograd_sums(dy, u, r, x, mean, var, gamma, beta, y, *, activation, eps, **at):
+    dx = conv2d_winograd(dy, u, None, r, **at, activation=0, pool=0, moments=0)[0]
+    sum_dz, sum_dz_xhat, dz = norm_act_sums(x, dx, mean, var, gamma, beta, y, eps=eps, activation=activation)
+    return dz, sum_dz, sum_dz_xhat

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from striate.engine.absorb import absorb_norms
 from striate.engine.record import Recorder
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.graph import State
@@ -44,7 +45,7 @@ def choose(tape: Tape, target: Target) -> Tape:
         states=tape.states,
     )
     chosen.calls = k.calls
-    chosen.prune()  # an algorithm's optional results that the definition's user did not want
+    absorb_norms(chosen.prune())  # without an algorithm's optional results that the definition's user did not want
     chosen.calls = _merged(chosen.calls) if tape.updates else _prelude_first(chosen.calls, tape)
     return chosen
 

@@ -78,7 +78,7 @@ def estimated_ns(call: Call) -> float:
 
 
 # The kernels that multiply; what else a definition is lowered to packs, pools or sums.
-PRODUCTS = frozenset({"conv2d_gemm", "conv2d_gemm_pool", "conv2d_dx_gemm", "conv2d_dw", "conv2d_winograd",
-                      "conv2d_dw_winograd", "conv2d_pool_dx", "conv2d_pool_dw", "linear_rows", "linear_dx_rows",
-                      "linear_dw_sgd", "linear_dw_adam"})
+PRODUCTS = frozenset({"conv2d_gemm", "conv2d_gemm_pool", "conv2d_dx_gemm", "conv2d_dx_gemm_sums", "conv2d_dw",
+                      "conv2d_winograd", "conv2d_winograd_sums", "conv2d_dw_winograd", "conv2d_pool_dx",
+                      "conv2d_pool_dw", "linear_rows", "linear_dx_rows", "linear_dw_sgd", "linear_dw_adam"})
 PACKING = frozenset({"pack_filters", "winograd_filters"})

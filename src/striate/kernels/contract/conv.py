@@ -166,6 +166,19 @@ def _conv2d_dx_gemm(dy: Spec, wp: Spec, r: Spec | None, *, in_channels: int, siz
     return (dx,)
 
 
+def _conv2d_dx_gemm_sums(dy: Spec, wp: Spec, r: Spec | None, x: Spec, *norm: Spec | None, activation: int,
+                         eps: float) -> Results:
+    at: dict[str, Any] = dict(kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1)
+    (dx,) = _conv2d_dx_gemm(dy, wp, r, in_channels=x.shape[1], size=x.shape[2:], **at)
+    return sums_of(dx, x, *norm, activation=activation, eps=eps)
+
+
+def sums_of(dx: Spec, x: Spec, *norm: Spec | None, activation: int, eps: float) -> Results:
+    """What norm_act_sums makes of `dx`; x, mean, var, gamma, beta and y as it takes them."""
+    sum_dz, sum_dz_xhat, dz = ROWS["norm_act_sums"].shapes(x, dx, *norm, eps=eps, activation=activation)
+    return dz, sum_dz, sum_dz_xhat
+
+
 # What the gradients that go past the map before the pool are computed for.
 PLAIN: dict[str, Any] = dict(dilation=(1, 1), groups=1)
 
@@ -177,6 +190,8 @@ row("conv2d_gemm_pool", "x wp b? -> y index?",
     "out_channels:1 kernel:2 stride:2 padding:4 dilation:2 activation:1", _conv2d_gemm_pool, algorithm=True)
 row("conv2d_dx_gemm", "dy wp r? -> dx",
     "in_channels:1 size:2 kernel:2 stride:2 padding:4 dilation:2 groups:1", _conv2d_dx_gemm, algorithm=True)
+row("conv2d_dx_gemm_sums", "dy wp r? x mean var gamma? beta? y? -> dz sum_dz sum_dz_xhat", "activation:1 eps:f",
+    _conv2d_dx_gemm_sums, algorithm=True)
 row("conv2d_pool_dx", "dy index y? w -> dx", "size:2 stride:2 padding:4",
     functools.partial(_conv2d_max_pool_dx, **PLAIN), algorithm=True)
 row("conv2d_pool_dw", "x dy index y? -> dw db?", "kernel:2 stride:2 padding:4",

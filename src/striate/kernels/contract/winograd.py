@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from striate.errors import ConfigError
-from striate.kernels.contract.conv import HALVING, Results, moments_of
+from striate.kernels.contract.conv import HALVING, Results, moments_of, sums_of
 from striate.kernels.contract.row import ROWS, Shape, Spec, checked, need_rank, need_shape, row
 
 # Outputs a side of the tiles there are, by the size of the kernel.
@@ -46,6 +48,15 @@ def _conv2d_winograd(x: Spec, u: Spec, b: Spec | None, r: Spec | None, *, out_ch
     return *pooled, *moments_of(y, moments)
 
 
+def _conv2d_winograd_sums(dy: Spec, u: Spec, r: Spec | None, x: Spec, *norm: Spec | None, activation: int, eps: float,
+                          **at: Any) -> Results:
+    (dx, *_) = _conv2d_winograd(dy, u, None, r, **at, activation=0, pool=0, moments=0)
+    assert dx is not None
+    return sums_of(dx, x, *norm, activation=activation, eps=eps)
+
+
 row("winograd_filters", "w -> u", "tile:1 for_dx:1 nr:1", _winograd_filters, algorithm=True)
 row("conv2d_winograd", "x u b? r? -> y index? mean? var? unbiased?",
     "out_channels:1 kernel:1 tile:1 padding:4 activation:1 pool:1 moments:1", _conv2d_winograd, algorithm=True)
+row("conv2d_winograd_sums", "dy u r? x mean var gamma? beta? y? -> dz sum_dz sum_dz_xhat",
+    "out_channels:1 kernel:1 tile:1 padding:4 activation:1 eps:f", _conv2d_winograd_sums, algorithm=True)

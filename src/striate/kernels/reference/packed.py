@@ -13,7 +13,7 @@ import numpy as np
 from striate.kernels.contract import Shape
 from striate.kernels.reference.arrays import Array
 from striate.kernels.reference.conv import conv2d, conv2d_dx, exchanged
-from striate.kernels.reference.norm import batch_moments
+from striate.kernels.reference.norm import batch_moments, norm_act_sums
 from striate.kernels.reference.pool import conv2d_max_pool
 
 
@@ -81,3 +81,12 @@ def conv2d_dx_gemm(dy: Array, wp: Array, r: Array | None, *, in_channels: int, s
     dx = conv2d_dx(dy, exchanged(back, groups), size=size, stride=stride, padding=padding, dilation=dilation,
                    groups=groups)
     return dx if r is None else dx + r
+
+
+def conv2d_dx_gemm_sums(dy: Array, wp: Array, r: Array | None, x: Array, mean: Array, var: Array, gamma: Array | None,
+                        beta: Array | None, y: Array | None, *, activation: int, eps: float) -> tuple[Array, ...]:
+    """norm_act_sums of the dX that conv2d_dx_gemm makes of a 1x1 kernel of stride 1, its dz first."""
+    dx = conv2d_dx_gemm(dy, wp, r, in_channels=x.shape[1], size=x.shape[2:], kernel=(1, 1), stride=(1, 1),
+                        padding=(0, 0, 0, 0), dilation=(1, 1), groups=1)
+    sum_dz, sum_dz_xhat, dz = norm_act_sums(x, dx, mean, var, gamma, beta, y, eps=eps, activation=activation)
+    return dz, sum_dz, sum_dz_xhat

@@ -18,7 +18,7 @@ from striate.kernels.contract import HALVING, Shape
 from striate.kernels.reference.arrays import Array
 from striate.kernels.reference.conv import exchanged, flip
 from striate.kernels.reference.elementwise import activated
-from striate.kernels.reference.norm import batch_moments
+from striate.kernels.reference.norm import batch_moments, norm_act_sums
 from striate.kernels.reference.pool import max_pool
 from striate.kernels.reference.winograd_dw import distances, input_matrix, powers
 
@@ -77,3 +77,16 @@ def conv2d_winograd(x: Array, u: Array, b: Array | None, r: Array | None, *, out
     y = activated(y if r is None else y + r, activation)
     pooled = max_pool(y, **HALVING) if pool else (y, None)
     return *pooled, *(batch_moments(y) if moments else (None, None, None))
+
+
+def conv2d_winograd_sums(dy: Array, u: Array, r: Array | None, x: Array, mean: Array, var: Array, gamma: Array | None,
+                         beta: Array | None, y: Array | None, *, out_channels: int, kernel: int, tile: int,
+                         padding: Shape, activation: int, eps: float) -> tuple[Array, ...]:
+    """norm_act_sums of the dX that conv2d_winograd makes of dy and r, its dz first.
+
+    Shapes: dy (N, O, OH, OW), u (panels, T*T, O, nr), r, x, y and dz (N, C, H, W); vectors (C,).
+    """
+    dx = correlated(dy, u, out_channels, kernel, tile, padding)
+    dx = dx if r is None else dx + r
+    sum_dz, sum_dz_xhat, dz = norm_act_sums(x, dx, mean, var, gamma, beta, y, eps=eps, activation=activation)
+    return dz, sum_dz, sum_dz_xhat
