@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import resource
@@ -86,13 +87,18 @@ def assert_old_states_are_read(program):
 
 # ---- a budget
 
+@functools.cache
+def least_of(name):
+    return least_bytes(lambda budget: trained(name, budget, steps=0))
+
+
 @pytest.mark.parametrize("name, parts", [
     ("tiny", 0), ("branches", 0), ("lenet5", 0), pytest.param("resnet20", 0, marks=pytest.mark.slow),
     ("resnet20", 0.5)])
 @pytest.mark.parametrize("check", ["0", "1"])
 def test_a_budget_is_kept_and_changes_no_bit(name, parts, check, monkeypatch):
     losses, bits, program = trained(name)
-    least = least_bytes(lambda budget: trained(name, budget, steps=0))
+    least = least_of(name)
     wanted = int(least + parts * (program.plan.peak_bytes - least))
     assert wanted < program.plan.peak_bytes
     monkeypatch.setenv("STRIATE_CHECK", check)
