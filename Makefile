@@ -22,7 +22,7 @@ check: $(VENV)/tested  ## format, lint, types, and the assembly of the inner loo
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*.h csrc/*.cpp)
-	$(BIN)/python -m pytest -q -m assembly
+	$(BIN)/python -m pytest -q -m assembly tests/test_assembly.py
 
 torch: $(VENV)/tested  ## the case table and whole networks beside PyTorch
 	$(PIP) install $(call extra,test-torch)

@@ -75,7 +75,7 @@ struct Job {
   int64_t r_ld;
   ConvMoments moments;  // of y; forward only, where the rows of a block adjoin
   int64_t channel;      // of y, that columns begin with
-  NormGradient norm;    // that y is sent on to; of 1x1 kernels, likewise
+  NormGradient norm;    // whose gradient y is; only where the rows of a block adjoin, too
 };
 
 static inline bool in_place(const Map& m) {

@@ -1,6 +1,6 @@
 // What batch norm's gradient needs of dz = dy where ReLU let z through: the sums of dz and of dz xhat over the pixels,
 // z and xhat as in norm_act.h. norm_act_sums takes them of a map; here the convolution takes them whose dX it is, while
-// a block of dz is in registers or cache, so that no pass reads it again:
+// a block of dz is in registers or cache, which saves that pass:
 //
 //   dy * w --> dx + r --> masked: dz --> memory
 //                            ^  |

@@ -31,7 +31,7 @@ struct WinogradCut {
   int64_t stage;                      // units of a stage, 0 where a thread owns its V
   int64_t v_floats() const { return planes * v_plane; }
   int64_t m_floats() const { return planes * m_plane; }
-  int64_t chunks() const { return stage ? units : ceil_div(units, group); }  // that have moments of their own
+  int64_t chunks() const { return stage ? units : ceil_div(units, group); }  // that have moments or sums of their own
   int64_t first_tile(int64_t chunk) const { return least(chunk * (stage ? 1 : group) * unit, tiles); }
   int64_t work_floats(int64_t threads) const { return (stage ? stage : threads) * v_floats() + threads * m_floats(); }
 };
@@ -70,7 +70,7 @@ struct Winograd {
   WinogradCut cut(const Blocking& b) const { return cut_tiles(tiling.tiles(), T * T, C, b); }
 };
 
-// What is taken of the outputs: neither, or one of both.
+// What is taken of the outputs: moments, or a norm's sums, or nothing.
 struct Taken {
   ConvMoments moments;
   NormGradient norm;
@@ -84,7 +84,7 @@ static int64_t conv2d_winograd_scratch(const Args& a, int threads, const Blockin
 
 static int64_t conv2d_winograd_sums_scratch(const Args& a, int threads, const Blocking& b) {
   const WinogradCut cut = Winograd(a).cut(b);
-  return round_up(cut.work_floats(threads) * 4, 64) + norm_gradient_bytes(a, cut.chunks());
+  return cut.work_floats(threads) * 4 + norm_gradient_bytes(a, cut.chunks());
 }
 
 // Channels of one product: NR columns of 256 stay in L1 (512 of AVX2's would fill it: 15 % slower). Sums of products
@@ -131,7 +131,7 @@ static inline void multiply_some(int64_t rows, const Product& p, int64_t groups,
 // A unit's V, and the M of one panel.
 struct Unit {
   int64_t first, count;   // tiles
-  int64_t chunk, before;  // whose moments they join, and the pixels those hold already
+  int64_t chunk, before;  // whose moments or sums they join, and the pixels those hold already
   Planes v;
   float* m;
 };
@@ -197,11 +197,12 @@ static inline __attribute__((always_inline)) void ask_tile(const NormGradient& n
                                                            int64_t channel) {
   for (int64_t i = 0; i < M; i++) {
     const int64_t pixel = (p.image * e.YH + p.down * M + i) * e.YW + p.across * M;
-    for (int64_t j = pixel; j < pixel + M; j++) {
-      __builtin_prefetch(n.x + j * n.x_ld + channel);
-      if (n.mask == BY_Y) __builtin_prefetch(n.y + j * n.y_ld + channel);
-      if (e.r) __builtin_prefetch(e.r + j * e.r_ld + channel);
-    }
+    for (int64_t j = pixel; j < pixel + M; j++)
+      for (int64_t c = channel; c < channel + NR; c += LINE) {
+        __builtin_prefetch(n.x + j * n.x_ld + c);
+        if (n.mask == BY_Y) __builtin_prefetch(n.y + j * n.y_ld + c);
+        if (e.r) __builtin_prefetch(e.r + j * e.r_ld + c);
+      }
   }
 }
 
@@ -326,7 +327,7 @@ static void conv2d_winograd_sums(const Args& a, Team& team) {
   const WinogradCut cut = w.cut(BLOCKING);
   const Tensor &r = a.t[2], &dz = a.t[9];
   const Epilogue e = {nullptr, r.f32(), r.ld, dz.f32(), nullptr, dz.ld, 0, dz.shape[2], dz.shape[3], NONE, false};
-  char* behind = a.scratch + round_up(cut.work_floats(team.threads) * 4, 64);
+  char* behind = a.scratch + cut.work_floats(team.threads) * 4;
   const Taken taken = {{}, norm_gradient(a, a.i[7], behind, team)};
   winograd_any(w, cut, e, taken, team);
   finish_sums(a, taken.norm, cut.chunks(), team);

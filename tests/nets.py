@@ -77,7 +77,7 @@ class Classics(nn.Module):
 class Bottlenecks(nn.Module):
     """Two residual blocks of 1x1, 3x3 and 1x1 kernels: their gradients meet batch norms in every way."""
 
-    def __init__(self, channels=20, inner=9, classes=5):
+    def __init__(self, channels=40, inner=24, classes=5):
         super().__init__()
         self.stem = nn.Conv2d(3, channels, 3, padding=1)
         self.blocks = [

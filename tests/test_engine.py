@@ -36,7 +36,7 @@ NETS = {
     "tiny": (lambda: Tiny().initialize(1), (3, 8, 8), 5, ops.cross_entropy),
     "branches": (lambda: Branches().initialize(2), (4, 8, 8), 3, aux_loss),
     "classics": (lambda: Classics().initialize(4), (3, 9, 11), 5, ops.cross_entropy),
-    "bottlenecks": (lambda: Bottlenecks().initialize(5), (3, 12, 9), 5, ops.cross_entropy),
+    "bottlenecks": (lambda: Bottlenecks().initialize(5), (3, 18, 17), 5, ops.cross_entropy),
     "shared": (lambda: Shared().initialize(3), (2, 5, 5), 2, ops.cross_entropy),
 }
 
@@ -154,7 +154,13 @@ def test_same_bits_at_any_thread_count_after_100_steps(name):
         assert trained(threads, name=name) == alone
 
 
-@pytest.mark.parametrize("name", ["tiny", "lenet5", "branches"])
+def test_same_bits_at_any_thread_count_where_sums_are_cut_in_chunks():
+    alone = trained(1, steps=3, name="bottlenecks")
+    for threads in (2, 3, 5):
+        assert trained(threads, steps=3, name="bottlenecks") == alone
+
+
+@pytest.mark.parametrize("name", ["tiny", "lenet5", "branches", "bottlenecks"])
 def test_same_bits_whichever_way_maps_are_gone_through(name, monkeypatch):
     wanted = trained(2, steps=10, name=name)
     for backwards in (False, True):
@@ -273,16 +279,64 @@ def test_a_norm_between_linear_layers_takes_its_own_sums():
     call(x, targets)
 
 
-@pytest.mark.parametrize("name", ["bottlenecks", "tiny"])
-def test_gradients_are_those_of_a_pass_of_its_own_for_the_sums(name, monkeypatch):
-    build, image, classes, loss = NETS[name]
-    x, targets = batch(image, classes)
-    found = [st.value_and_grad(build(), loss)(x, targets)]
+class TwoNorms(nn.Module):
+    """The gradient that a convolution sends back is that of two norms, each with a ReLU of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 5, 1)
+        self.norm_a, self.norm_b = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        y = ops.relu(self.norm_a(self.a(x))) + ops.relu(self.norm_b(self.b(x)))
+        return ops.flatten(ops.global_avg_pool2d(self.c(y)))
+
+
+class Joined(nn.Module):
+    """A block whose result is half of a concat, so that the norm's y and the residual lie among other channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.other, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 5, 1), nn.Conv2d(8, 5, 1)
+        self.inner, self.norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.head, self.beside = nn.Linear(13, 5), nn.Linear(5, 5)
+
+    def forward(self, x):
+        y = ops.relu(self.first(x))
+        y = ops.relu(self.norm(self.inner(y)) + y)
+        last, both = self.last(y), ops.concat([y, self.other(x)])
+        means = [ops.flatten(ops.global_avg_pool2d(z)) for z in (ops.tanh(both), last)]
+        return self.head(means[0]) + self.beside(means[1])
+
+
+def gradients(net, loss, x, targets):
+    """Loss and gradients, and how often each kernel was called."""
+    call = st.value_and_grad(net, loss)
+    calls = call.program(x, targets).plan.tape.calls
+    return *call(x, targets), Counter(c.row.name for c in calls), calls
+
+
+@pytest.mark.parametrize("net, sums", [(Bottlenecks, 5), (TwoNorms, 0), (Joined, 1)])
+def test_gradients_are_those_of_a_pass_of_its_own_for_the_sums(net, sums, monkeypatch):
+    x, targets = batch((3, 18, 17), 5)
+    loss, grads, names, _ = gradients(net().initialize(0), ops.cross_entropy, x, targets)
     monkeypatch.setattr("striate.engine.choose.absorb_norms", lambda tape: tape)
-    found.append(st.value_and_grad(build(), loss)(x, targets))
-    assert found[0][0] == found[1][0]
-    for path, gradient in found[0][1].items():
-        close(gradient, found[1][1][path])
+    other, wanted, apart, _ = gradients(net().initialize(0), ops.cross_entropy, x, targets)
+    assert loss == other and apart["norm_act_sums"] - names["norm_act_sums"] == sums
+    for path, gradient in grads.items():
+        close(gradient, wanted[path])
+
+
+def test_maps_among_other_channels_are_met_as_copies_are(monkeypatch):
+    x, targets = batch((3, 18, 17), 5)
+    loss, grads, _, calls = gradients(Joined().initialize(2), ops.cross_entropy, x, targets)
+    (met,) = (c for c in calls if c.row.name == "conv2d_dx_gemm_sums")
+    assert {b.channels for b in met.inputs if b is not None} == {None, 13}
+    monkeypatch.setattr("striate.engine.place.joined", lambda tape: tape)
+    other, wanted, *_ = gradients(Joined().initialize(2), ops.cross_entropy, x, targets)
+    assert loss == other
+    for path, gradient in grads.items():
+        np.testing.assert_array_equal(gradient, wanted[path])
 
 
 @pytest.mark.parametrize(("activation", "wanted", "kept"), [

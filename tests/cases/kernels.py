@@ -77,7 +77,8 @@ SUMS_CALLS = [
     *(sums_call((2, 67 - c, 3, 5), c, nr, at=c % 32) for nr in PANELS for c in LENGTHS),
     *(sums_call((2, 7, 4, 6), 19, nr, at=at) for nr in PANELS for at in range(2, 64, 7)),
     *(sums_call((n, o, 5, 7), c, nr, at=12) for nr in PANELS
-      for n, o, c in ((0, 3, 4), (2, 600, 17), (6, 3, 300))),  # no image, a long depth, several columns masked apart
+      # no image, a long depth, columns that are masked apart, panels in several chunks
+      for n, o, c in ((0, 3, 4), (2, 600, 17), (6, 3, 300), (1, 300, 400))),
     *(sums_call((16, 2, 28, 28), 3, 16, at=at) for at in (8, 12)),  # several blocks of a chunk
 ]
 

@@ -1,4 +1,4 @@
-"""Absorb: what only the next call reads is computed by it, and never exists in memory.
+"""Absorb: two calls that meet in a tensor become one, which saves a pass over it, or the tensor.
 
 The weights of VGG-16's first linear layer are 411 MB. Their gradient, written by linear_dw and read once by sgd, would
 be as many again; linear_dw_sgd updates a block of w while its gradient is in cache, to the same bits. Where two
@@ -59,7 +59,7 @@ def _sent_on(tape: Tape, dx: Buffer, norm: Call) -> bool:
     """Whether nobody misses dx if it is masked where it lies, or is dz, another buffer."""
     x, dz = norm.inputs[0], norm.outputs[2]
     others = [call for call in tape.calls if dx.storage in call.reads() and call is not norm]
-    result = any(b.storage is dx.storage for b in tape.outputs.values())
+    result = any(b.storage is dx.storage for b in (*tape.outputs.values(), *(b for _, b in tape.updates)))
     if dz is not None:
         return not others and not result
     masking = all(call.row.name == "norm_act_dx" and call.inputs[0] == x for call in others) and not result

@@ -13,7 +13,8 @@ from dataclasses import replace
 from striate.engine.tape import Buffer, Call, Storage, Tape
 from striate.kernels.contract import DENSE, ROWS
 
-# Sums over pixels are taken in another order where the pixels lie apart: their bits would not be those of copies.
+# Sums over pixels are taken in another order where the pixels lie apart: their bits would not be those of copies. (Sums
+# in a convolution's epilogue are not: conv2d_winograd_sums and conv2d_dx_gemm_sums go by their own tiles.)
 SUMS = frozenset({"channel_sum", "batch_moments", "scale_shift_sums", "norm_act_sums"})
 
 

@@ -105,8 +105,8 @@ def sends_patches(p: Problem) -> bool:
     """Whether the direct algorithm goes from the gradient of a pooled map to patches of x: csrc/conv_pool_dw.h."""
     top, bottom, left, right = p.padding
     image = (p.size[0] + top + bottom) * (p.size[1] + left + right) * p.c
-    few = reads_in_place(p) and p.dilation == (1, 1) and image <= PATCHED
-    return few and p.kind != "forward" and p.epilogue == "max_pool"
+    few = p.groups == 1 and math.prod(p.kernel) > 1 and p.dilation == (1, 1) and p.o <= 32 and p.c <= 31
+    return few and image <= PATCHED and p.kind != "forward" and p.epilogue == "max_pool"
 
 
 def _patches(p: Problem, target: Target) -> Work:

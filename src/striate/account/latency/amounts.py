@@ -110,7 +110,9 @@ def _multiplied(call: Call, p: Problem, target: Target, outputs: float) -> dict[
     if call.row.name.startswith("conv2d_gemm") and across_images(p):
         return _across(p, target)
     w = work(p, replace(target, training=False), call.params.get("tile", 0))
-    extra = sum(b is not None for b in call.outputs) - 1 + (len(call.inputs) > 3 and call.inputs[3] is not None)
+    met = ("r?", "x", "y?") if call.row.name.endswith("_sums") else ("r?",)  # read beside the product's operands
+    read = sum(b is not None for name, b in zip(call.row.inputs, call.inputs, strict=True) if name in met)
+    extra = sum(b is not None for b in call.outputs) - 1 + read
     return {"multiplies": w.multiplies, "gathered": w.gathered, "scattered": w.scattered, "packed": w.packed,
             "again": w.again, "behind": outputs * extra}
 
