@@ -38,7 +38,7 @@ WINOGRAD_CALLS = [
       for nr in PANELS for a in (0, 1) for o in (6, 24) for k, tile in F if tile % 2 == 0),
     *(winograd((n, 4, 9, 10), o, k, tile, nr, moments=1, padding=(k // 2,) * 4)
       for nr in PANELS for n, o in ((3, 7), (7, 33), (0, 8)) for k, tile in F),
-    *(winograd((n, 17, 24, 24), 40, 3, 4, 16, moments=1, b=False) for n in (1, 50)),  # many units
+    *(winograd((n, 2, 24, 24), 3, 3, 4, 16, moments=1, b=False) for n in (1, 90)),  # many units
     *(winograd((0, 3, 4, 5), 6, 3, tile, 16, pool=1) for tile in (2, 4)),
 ]
 
