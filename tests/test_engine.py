@@ -483,7 +483,9 @@ def test_updates_read_the_old_values_and_so_do_results():
     assert (got["old"][0], a.array[0], b.array[0]) == (1, 2, 1)
 
 
-def test_a_net_serves_several_threads_while_it_trains():
+@pytest.mark.parametrize("check", ["0", "1"])
+def test_a_net_serves_several_threads_while_it_trains(check, monkeypatch):
+    monkeypatch.setenv("STRIATE_CHECK", check)
     import threading
 
     net, failures = st.create("lenet5"), []

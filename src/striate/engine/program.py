@@ -39,6 +39,7 @@ class Arena:
     def __init__(self) -> None:
         self.block: Any = None
         self.running: set[int] = set()  # threads
+        self.checking = threading.RLock()  # runs that guard the block take turns: one's guards are another's memory
 
     def taken(self, nbytes: int, inner: bool) -> Any:
         """A block of at least `nbytes` for a run; `inner` for one inside another of the same thread."""
@@ -100,12 +101,8 @@ class Program:
         block = self.arena.taken(plan.arena_bytes, inner)
         running.add(thread)
         try:
-            blocks = [block.address, *self._blocks]
-            if self.check:
-                self._poison(block)
-            stopped = self._native.run(blocks, feeds, list(results.values()), prelude, profile)
-            if self.check:
-                self._check_guards(block)
+            given = [block.address, *self._blocks], feeds, list(results.values()), prelude, profile
+            stopped = self._guarded(block, *given) if self.check else self._native.run(*given)
         finally:
             if not inner:
                 running.discard(thread)
@@ -176,6 +173,13 @@ class Program:
                 offset = self.plan.places[storage][1]
                 memory = self._constants.array()[offset : offset + storage.nbytes]
                 memory[:] = np.ascontiguousarray(storage.source).reshape(-1).view(np.uint8)
+
+    def _guarded(self, block: Any, *given: Any) -> int:
+        with self.arena.checking:
+            self._poison(block)
+            stopped: int = self._native.run(*given)
+            self._check_guards(block)
+        return stopped
 
     def _poison(self, block: Any) -> None:
         block.array()[:] = 0xFF  # every float32 is NaN: reading what was not written shows
