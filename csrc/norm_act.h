@@ -63,9 +63,8 @@ static inline void norm_sums_of(const Args& a, Team& team, const NormSums& s) {
   const vf top = set1(top_of(s.activation));
   const auto terms = [=](int64_t r, int64_t c, auto m) {
     const vf deviation = m.get(x + r * x_pitch + c) - m.get(n + c);
-    vf d = m.get(dy + r * dy_pitch + c);
-    if (MASK == BY_Y) d = where_open(m.get(y + r * y_pitch + c), top, d);
-    if (MASK == BY_Z) d = where_open(deviation * m.get(n + cols + c) + m.get(n + 2 * cols + c), top, d);
+    const vf d = masked<MASK>(m.get(dy + r * dy_pitch + c), deviation, m.get(n + cols + c), m.get(n + 2 * cols + c),
+                              y + r * y_pitch + c, top, m);
     if (WRITES) m.put(dz + r * dz_pitch + c, d);
     return Terms<2>{{d, d * deviation}};
   };

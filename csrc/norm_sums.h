@@ -17,10 +17,18 @@ static inline vf where_open(vf y, vf top, vf dy) {  // a NaN y lets dy by
   return (vf)((vi)dy & ~((y <= set1(0.0f)) | (y >= top)));
 }
 
+// dy where the mask of its norm lets it by, with deviation = x - mean.
+template <Mask MASK, class Access>
+static inline vf masked(vf dy, vf deviation, vf factor, vf offset, const float* y, vf top, Access m) {
+  if (MASK == BY_Y) return where_open(m.get(y), top, dy);
+  if (MASK == BY_Z) return where_open(deviation * factor + offset, top, dy);
+  return dy;
+}
+
 // The norm that a gradient is sent on to, and the sums that chunks have taken of it: C of dz, then C of dz (x - mean).
 // C is 0 where there is none.
 struct NormGradient {
-  const float *x, *y;  // pixel for pixel beside the gradient; y only where the mask is its
+  const float *x, *y;  // pixel for pixel beside the gradient; y is x where the mask is not y's
   int64_t x_ld, y_ld;
   const float* numbers;  // C means, factors and offsets of z
   double* chunks;
@@ -50,21 +58,20 @@ struct GradientSums {
 
   template <class Access>
   GradientSums(const NormGradient& n, int64_t c, int64_t pixel, Access m)
-      : x(n.x + pixel * n.x_ld + c), y(MASK == BY_Y ? n.y + pixel * n.y_ld + c : nullptr), x_ld(n.x_ld), y_ld(n.y_ld),
+      : x(n.x + pixel * n.x_ld + c), y(n.y + pixel * n.y_ld + c), x_ld(n.x_ld), y_ld(n.y_ld),
         mean(m.get(n.numbers + c)), factor(m.get(n.numbers + n.C + c)), offset(m.get(n.numbers + 2 * n.C + c)),
         top(set1(n.top)) {}
 
   void next_row(int64_t width) {
     x += width * x_ld;
-    if (MASK == BY_Y) y += width * y_ld;
+    y += width * y_ld;
   }
 
   // The gradient of pixel j of the row, masked.
   template <class Access>
   vf meet(vf d, int64_t j, Access m) {
     const vf deviation = m.get(x + j * x_ld) - mean;
-    if (MASK == BY_Y) d = where_open(m.get(y + j * y_ld), top, d);
-    if (MASK == BY_Z) d = where_open(deviation * factor + offset, top, d);
+    d = masked<MASK>(d, deviation, factor, offset, y + j * y_ld, top, m);
     dz += d;
     product += d * deviation;
     return d;
@@ -86,14 +93,13 @@ static void mask_rows(const NormGradient& n, int64_t chunk, bool begins, float* 
                       int64_t rows, int64_t c, int64_t cols) {
   alignas(64) float sums[2][STRIP];
   clear_sums<2>(sums, cols);
-  const float *x = n.x + first * n.x_ld + c, *y = MASK == BY_Y ? n.y + first * n.y_ld + c : x, *mean = n.numbers + c;
+  const float *x = n.x + first * n.x_ld + c, *y = n.y + first * n.y_ld + c, *mean = n.numbers + c;
   const float *factor = mean + n.C, *offset = factor + n.C;
   const vf top = set1(n.top);
   sum_columns<2>(sums, cols, rows, [=](int64_t r, int64_t j, auto m) {
     const vf deviation = m.get(x + r * n.x_ld + j) - m.get(mean + j);
-    vf d = m.get(dx + r * ld + j);
-    if (MASK == BY_Y) d = where_open(m.get(y + r * n.y_ld + j), top, d);
-    if (MASK == BY_Z) d = where_open(deviation * m.get(factor + j) + m.get(offset + j), top, d);
+    const vf d = masked<MASK>(m.get(dx + r * ld + j), deviation, m.get(factor + j), m.get(offset + j),
+                              y + r * n.y_ld + j, top, m);
     if (MASK != ALL) m.put(dx + r * ld + j, d);
     return Terms<2>{{d, d * deviation}};
   });
@@ -115,7 +121,7 @@ static inline int64_t norm_gradient_bytes(const Args& a, int64_t chunks) {
 }
 
 static NormGradient norm_gradient(const Args& a, int64_t activation, char* scratch, Team& team) {
-  const Tensor &x = a.t[3], &y = a.t[8];
+  const Tensor& x = a.t[3];
   const int64_t C = x.shape[1];
   float* numbers = reinterpret_cast<float*>(scratch);
   for_chunks(team, ceil_div(C, JOINED), [&](int64_t part) {
@@ -124,7 +130,8 @@ static NormGradient norm_gradient(const Args& a, int64_t activation, char* scrat
       for (int k = 0; k < 3; k++) numbers[k * C + c] = (float)n.of[k];
     }
   });
-  const Mask mask = activation == NONE ? ALL : y ? BY_Y : BY_Z;
+  const Mask mask = activation == NONE ? ALL : a.t[8] ? BY_Y : BY_Z;
+  const Tensor& y = mask == BY_Y ? a.t[8] : x;
   double* chunks = reinterpret_cast<double*>(scratch + numbers_bytes(C, 3));
   return {x.f32(), y.f32(), x.ld, y.ld, numbers, chunks, C, mask, top_of(activation)};
 }
