@@ -18,8 +18,9 @@
 #include "winograd_output.h"
 #include "winograd_tiles.h"
 
-// Tiles of a unit at most, and bytes its V and M may take of an L2 of 512 KiB; bytes of a stage's V in L3.
-static const int64_t UNIT_TILES = 48, UNIT_BYTES = 320 << 10, STAGE_BYTES = 8 << 20;
+// Tiles of a unit at most, in stages and where a thread owns its V: there L2, 512 KiB, also holds what the unit and the
+// next one will meet. Bytes its V and M may take of it; bytes of a stage's V in L3.
+static const int64_t UNIT_TILES = 48, OWN_TILES = 24, UNIT_BYTES = 320 << 10, STAGE_BYTES = 8 << 20;
 // Units from which on chunks of whole units are spread evenly enough; channels a chunk of the transform takes.
 static const int64_t MANY_UNITS = 32, TRANSFORM_CHANNELS = 64;
 
@@ -40,8 +41,8 @@ static WinogradCut cut_tiles(int64_t tiles, int64_t planes, int64_t C, const Blo
   WinogradCut cut{};
   cut.tiles = tiles, cut.planes = planes;
   const int64_t tile_bytes = planes * 4 * (round_up(C, LINE) + b.nr), fits = UNIT_BYTES / tile_bytes / b.mr * b.mr;
-  const bool own = fits >= 2 * b.mr && tiles >= MANY_UNITS * least(fits, UNIT_TILES);
-  const int64_t most_tiles = own ? least(fits, UNIT_TILES) : UNIT_TILES;
+  const bool own = fits >= 2 * b.mr && tiles >= MANY_UNITS * least(fits, OWN_TILES);
+  const int64_t most_tiles = own ? least(fits, OWN_TILES) : UNIT_TILES;
   cut.unit = round_up(ceil_div(tiles, most(ceil_div(tiles, most_tiles), 1)), b.mr);
   cut.units = cut.unit ? ceil_div(tiles, cut.unit) : 0;
   cut.v_group = group_floats(C, b.mr), cut.v_plane = odd_lines(ceil_div(cut.unit, b.mr) * cut.v_group);
@@ -97,7 +98,8 @@ struct Product {
   const float *a, *b, *next;
   int64_t depth;
   float* m;
-  bool add;  // to what m holds
+  bool add;                 // to what m holds
+  Ahead *outputs, *inputs;  // asked for between the products; inputs may be nullptr
 };
 
 template <int ROWS, int VECTORS, bool WHOLE>
@@ -116,8 +118,11 @@ STRIATE_TILE_FUNCTION void multiply_group(const Product& p) {
 // `groups` groups of ROWS tiles, which begin `apart` floats of a apart.
 template <int ROWS, int VECTORS, bool WHOLE>
 static __attribute__((noinline)) void multiply_groups(Product p, int64_t groups, int64_t apart) {
-  for (; groups > 0; groups--, p.a += apart, p.m += MR * NR, p.next += PREFETCHED * PRODUCT_DEPTH)
+  for (; groups > 0; groups--, p.a += apart, p.m += MR * NR, p.next += PREFETCHED * PRODUCT_DEPTH) {
+    p.outputs->ask();
+    if (p.inputs) p.inputs->ask();
     multiply_group<ROWS, VECTORS, WHOLE>(p);
+  }
 }
 
 template <int ROWS, int VECTORS>
@@ -136,9 +141,16 @@ struct Unit {
   float* m;
 };
 
-static void multiply_unit(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel) {
+// Products of a unit with one panel.
+static int64_t products(const Winograd& w, const WinogradCut& cut, const Unit& unit) {
+  return cut.planes * ceil_div(w.C, PRODUCT_DEPTH) * ceil_div(unit.count, MR);
+}
+
+static void multiply_unit(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel, Ahead* outputs,
+                          Ahead* inputs) {
   const bool narrow = w.O - panel * NR <= WIDTH;
   Product p{};
+  p.outputs = outputs, p.inputs = inputs;
   p.b = w.a.t[1].f32() + panel * cut.planes * w.C * NR;
   for (int64_t k = 0; k < cut.planes; k++)
     for (int64_t c = 0; c < w.C; c += p.depth, p.b += p.depth * NR) {
@@ -188,31 +200,11 @@ static void finish_with_moments(const Winograd& w, const WinogradCut& cut, const
   }
 }
 
-// Tiles from asking to meeting: some thousand cycles.
-static const int64_t TILES_AHEAD = 3;
-
-// Asks for what the outputs of a tile are met with. (GCC drops a call of what does nothing but ask.)
-template <int M>
-static inline __attribute__((always_inline)) void ask_tile(const NormGradient& n, const Epilogue& e, const Place& p,
-                                                           int64_t channel) {
-  for (int64_t i = 0; i < M; i++) {
-    const int64_t pixel = (p.image * e.YH + p.down * M + i) * e.YW + p.across * M;
-    for (int64_t j = pixel; j < pixel + M; j++)
-      for (int64_t c = channel; c < channel + NR; c += LINE) {
-        __builtin_prefetch(n.x + j * n.x_ld + c);
-        if (n.mask == BY_Y) __builtin_prefetch(n.y + j * n.y_ld + c);
-        if (e.r) __builtin_prefetch(e.r + j * e.r_ld + c);
-      }
-  }
-}
-
 template <int M, int T>
 static void finish_with_norm(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
                              const Epilogue& e, const NormGradient& norm) {
-  Place ahead = w.tiling.at(unit.first + TILES_AHEAD);
   vf sums[NV][2] = {};  // of each tile's own sums: fewer digits are lost than in one chain
   over_outputs<M>(w, cut, unit, panel, [&](int64_t, const OutputTile& t, int64_t v, auto m) {
-    if (v == 0) ask_tile<M>(norm, e, ahead, t.channel), w.tiling.next(ahead);
     with_sums(norm, t.channel, (t.image * e.YH + t.h) * e.YW + t.w, m, [&](auto own) {
       put_tile<M, T>(e, t, own, m);
       sums[v][0] += own.dz;
@@ -236,10 +228,25 @@ static void finish_unit(const Winograd& w, const WinogradCut& cut, const Unit& u
   });
 }
 
+// What the outputs of a unit and a panel will meet.
+template <int M>
+static Ahead outputs_ahead(const Winograd& w, const Unit& unit, int64_t panel, const Epilogue& e,
+                           const NormGradient& norm) {
+  const int64_t c = panel * NR, channels = least(w.O - c, NR);
+  Ahead ahead(w.tiling, e.YH, e.YW, e.pool ? M / 2 : M, unit.first, unit.count);
+  ahead.add(e.y + c, e.ld, channels);
+  if (e.r) ahead.add(e.r + c, e.r_ld, channels);
+  if (norm) ahead.add(norm.x + c, norm.x_ld, channels);
+  if (norm && norm.mask == BY_Y) ahead.add(norm.y + c, norm.y_ld, channels);
+  return ahead;
+}
+
 template <int M, int T>
 static void winograd_panel(const Winograd& w, const WinogradCut& cut, const Unit& unit, int64_t panel,
-                           const Epilogue& e, const Taken& taken) {
-  multiply_unit(w, cut, unit, panel);
+                           const Epilogue& e, const Taken& taken, Ahead* inputs) {
+  Ahead outputs = outputs_ahead<M>(w, unit, panel, e, taken.norm);
+  outputs.spread(products(w, cut, unit));
+  multiply_unit(w, cut, unit, panel, &outputs, inputs);
   finish_unit<M, T>(w, cut, unit, panel, e, taken);
 }
 
@@ -253,7 +260,15 @@ static Unit unit_of(const Winograd& w, const WinogradCut& cut, int64_t number, i
           m};
 }
 
-// Each thread takes whole units: V in its L2.
+// The inputs of `tiles` tiles from `first` on, as far as there are any.
+static Ahead inputs_ahead(const Winograd& w, int64_t first, int64_t tiles) {
+  const int64_t from = clamp(first, 0, w.tiling.tiles());
+  Ahead ahead(w.tiling, w.in.H, w.in.W, w.M, from, clamp(first + tiles, from, w.tiling.tiles()) - from);
+  ahead.add(w.in.x, w.in.ld, w.C);
+  return ahead;
+}
+
+// Each thread takes whole units: V in its L2. After its chunk the one of a thread's turn is the likeliest.
 template <int M, int T>
 static void winograd_units(const Winograd& w, const WinogradCut& cut, const Epilogue& e, const Taken& taken,
                            Team& team) {
@@ -263,7 +278,10 @@ static void winograd_units(const Winograd& w, const WinogradCut& cut, const Epil
     for (int64_t number = chunk * cut.group; number < end; number++) {
       const Unit unit = unit_of(w, cut, number, chunk, v, v + cut.v_floats());
       transform_input<T, M>(w.in, w.tiling, unit.first, unit.count, 0, w.C, unit.v);
-      for (int64_t p = 0; p < w.panels(BLOCKING); p++) winograd_panel<M, T>(w, cut, unit, p, e, taken);
+      const int64_t next = number + 1 < end ? number + 1 : (chunk + team.stride()) * cut.group;
+      Ahead inputs = inputs_ahead(w, next * cut.unit, cut.unit);
+      inputs.spread(products(w, cut, unit) * w.panels(BLOCKING));
+      for (int64_t p = 0; p < w.panels(BLOCKING); p++) winograd_panel<M, T>(w, cut, unit, p, e, taken, &inputs);
     }
   });
 }
@@ -285,8 +303,9 @@ static void winograd_stages(const Winograd& w, const WinogradCut& cut, const Epi
       const int64_t c = chunk % pieces * TRANSFORM_CHANNELS;
       transform_input<T, M>(w.in, w.tiling, u.first, u.count, c, least(c + TRANSFORM_CHANNELS, w.C), u.v);
     });
-    for_chunks(team, units * w.panels(BLOCKING),
-               [&](int64_t chunk) { winograd_panel<M, T>(w, cut, unit(chunk % units), chunk / units, e, taken); });
+    for_chunks(team, units * w.panels(BLOCKING), [&](int64_t chunk) {
+      winograd_panel<M, T>(w, cut, unit(chunk % units), chunk / units, e, taken, nullptr);
+    });
   }
 }
 

@@ -23,8 +23,8 @@
 #include "winograd_dw_sums.h"
 
 // Bytes of v and z of a slab that is shared (L3, of which neighbours have their part: 4 MB were the fastest of 2 to 32
-// MB on an EPYC Zen 3 with 32 MB), or a thread's own (half of L2).
-static const int64_t SLAB_BYTES = 4 << 20, OWN_SLAB_BYTES = 256 << 10;
+// MB on an EPYC Zen 3 with 32 MB), or a thread's own (L2, which also takes what the next is made from).
+static const int64_t SLAB_BYTES = 4 << 20, OWN_SLAB_BYTES = 192 << 10;
 static const int64_t LEAST_SLAB = 192, LEAST_OWN_SLAB = 32;             // tiles: the depth of the products
 static const int64_t RANGES_BYTES = 160 << 10, BLOCKS_BYTES = 8 << 20;  // of u: up to, from
 static const int64_t MOST_RANGES = 16;
@@ -34,12 +34,12 @@ static const int64_t CHUNK_TILES = 32, POINT_OUTPUTS = 128, BLOCK_SIDE = 64, WRI
 
 struct WinogradDwCut {
   enum Mode { RANGES, POINTS, BLOCKS } mode;
-  int64_t points, down, across, tiles;  // rows and columns of tiles in an image, tiles of all
-  int64_t c_blocks, o_blocks;           // of NR channels
-  int64_t slab, slabs;                  // tiles of a slab
-  int64_t ranges;                       // of slabs; 0: they are shared
-  int64_t c_side, o_side;               // blocks of channels and outputs of one u
-  int64_t v_step, z_step, u_step;       // floats from one point to the next
+  int64_t points, tiles;
+  int64_t c_blocks, o_blocks;      // of NR channels
+  int64_t slab, slabs;             // tiles of a slab
+  int64_t ranges;                  // of slabs; 0: they are shared
+  int64_t c_side, o_side;          // blocks of channels and outputs of one u
+  int64_t v_step, z_step, u_step;  // floats from one point to the next
 
   int64_t u_floats() const { return points * u_step; }
   int64_t slab_floats() const { return points * (v_step + z_step); }
@@ -53,11 +53,15 @@ static inline int64_t even_side(int64_t blocks, int64_t longest) {
   return ceil_div(blocks, most(ceil_div(blocks, most(longest, 1)), 1));
 }
 
+static Tiling tiling_of(const Args& a) {
+  const int64_t* dy = a.t[1].shape;
+  return Tiling(dy[0], dy[2], dy[3], a.i[1]);
+}
+
 static WinogradDwCut cut_winograd_dw(const Args& a, const Blocking& b) {  // parameters kernel tile padding
-  const int64_t *x = a.t[0].shape, *dy = a.t[1].shape, tile = a.i[1], T = a.i[0] + tile - 1, nr = b.nr;
+  const int64_t *x = a.t[0].shape, *dy = a.t[1].shape, T = a.i[0] + a.i[1] - 1, nr = b.nr;
   WinogradDwCut cut{};
-  cut.points = T * T;
-  cut.down = ceil_div(dy[2], tile), cut.across = ceil_div(dy[3], tile), cut.tiles = dy[0] * cut.down * cut.across;
+  cut.points = T * T, cut.tiles = tiling_of(a).tiles();
   cut.c_blocks = ceil_div(x[1], nr), cut.o_blocks = ceil_div(dy[1], nr);
   const int64_t tile_bytes = cut.points * (cut.c_blocks + cut.o_blocks) * nr * 4;
   const int64_t u_bytes = cut.points * cut.c_blocks * cut.o_blocks * nr * nr * 4;
@@ -77,6 +81,7 @@ static WinogradDwCut cut_winograd_dw(const Args& a, const Blocking& b) {  // par
 
 struct WinogradDwJob {
   const WinogradDwCut& cut;
+  Tiling tiling;
   Patches x, dy;
   Slab slab;
   float *u, *dw;
@@ -88,15 +93,27 @@ struct WinogradDwJob {
 template <int K, int TILE>
 static void transform_tiles(const WinogradDwJob& job, int64_t first, int64_t begin, int64_t end) {
   const int T = K + TILE - 1;
-  const WinogradDwCut& cut = job.cut;
   const Slab& slab = job.slab;
   for (int64_t t = begin, count; t < end; t += count) {
-    const int64_t across = t % cut.across, down = t / cut.across, at = (t - first) * NR;
-    count = least(least(TILE_STRIP, cut.across - across), end - t);
-    const Strip strip = {down / cut.down, down % cut.down, across, count};
+    const Place p = job.tiling.at(t);
+    const int64_t at = (t - first) * NR;
+    count = least(least(TILE_STRIP, job.tiling.across - p.across), end - t);
+    const Strip strip = {p.image, p.down, p.across, count};
     transform_strip<InputPass<T>, TILE>(job.x, strip, slab.block, slab.v_step, slab.v + at);
     transform_strip<GradientPass<TILE, T>, TILE>(job.dy, strip, slab.block, slab.z_step, slab.z + at);
   }
+}
+
+// What the slab from tile `first` on is made from, to be asked for during all points of the one before.
+static NextSlab slab_ahead(const WinogradDwJob& job, int64_t first) {
+  const WinogradDwCut& cut = job.cut;
+  const auto ahead = [&](const Patches& p) {
+    Ahead ahead(job.tiling, p.H, p.W, job.tiling.M, first, least(cut.slab, cut.tiles - first));
+    ahead.add(p.x, p.ld, p.C);
+    ahead.spread(cut.points * cut.c_blocks * ceil_div(job.dy.C, MR));
+    return ahead;
+  };
+  return {ahead(job.x), ahead(job.dy)};
 }
 
 // The slab from tile `first` on, transformed by all threads; says how many tiles it holds.
@@ -140,8 +157,9 @@ static void sum_ranges(const WinogradDwJob& whole, Team& team) {
       const int64_t first = s * cut.slab;
       job.slab.tiles = least(cut.slab, cut.tiles - first);
       transform_tiles<K, TILE>(job, first, first, first + job.slab.tiles);
+      NextSlab next = slab_ahead(job, first + job.slab.tiles);
       for (int64_t point = 0; point < cut.points; point++)
-        sum_point(job.slab, job.all_sums(), job.x.C, job.dy.C, point, s > begin, false);
+        sum_point(job.slab, job.all_sums(), job.x.C, job.dy.C, point, s > begin, false, &next);
     }
   });
   write_all<K, TILE>(whole, team);
@@ -200,6 +218,7 @@ static void conv2d_dw_winograd(const Args& a, Team& team) {
   float* u = reinterpret_cast<float*>(a.scratch);
   float* v = u + cut.all_u_floats(team.threads) + (cut.ranges ? team.thread * cut.slab_floats() : 0);
   const WinogradDwJob job = {cut,
+                             tiling_of(a),
                              {x.f32(), x.ld, x.shape[1], x.shape[2], x.shape[3], a.i[2], a.i[4]},
                              {dy.f32(), dy.ld, dy.shape[1], dy.shape[2], dy.shape[3], 0, 0},
                              {v, v + cut.points * cut.v_step, cut.v_step, cut.z_step, cut.slab * NR, 0},

@@ -36,6 +36,12 @@ struct Sums {
   }
 };
 
+// What the next slab will be transformed from, asked for while this one is multiplied.
+struct NextSlab {
+  Ahead x, dy;
+  void ask() { x.ask(), dy.ask(); }
+};
+
 // The register tile, ROWS outputs by VECTORS of channels. As gemm.h's, but all strides are NR: nothing is left of a
 // step but its loads and multiply-adds (at a depth of 128 89 % of the FMA peak, one thread of an AMD EPYC Zen 3; 81 %
 // with gemm.h's).
@@ -63,9 +69,10 @@ static inline void sum_rows(int64_t rows, const float* z, const float* v, int64_
 
 // One block of outputs times one of channels; half of it where that holds all channels there are.
 static inline void sum_block(int64_t outputs, int64_t channels, const float* z, const float* v, int64_t depth, float* u,
-                             bool add) {
+                             bool add, NextSlab* next) {
   for (int64_t o = 0, n; o < outputs; o += n) {
     n = tile_rows(outputs - o, MR);
+    if (next) next->ask();
     if (channels <= WIDTH) sum_rows<MR, 1>(n, z + o, v, depth, u + o * NR, add);
     else sum_rows<MR, NV>(n, z + o, v, depth, u + o * NR, add);
   }
@@ -79,7 +86,8 @@ static inline void fetch_lines(const float* from, int64_t floats) {
 // One point of a slab: the sums of C channels and O outputs, as far as `sums` holds them. While one block of channels
 // is multiplied, v of the next comes from L3, and with the last block z and v of the next tiles, or of the next point
 // where `onward` says that it is next.
-static void sum_point(const Slab& slab, const Sums& sums, int64_t C, int64_t O, int64_t point, bool add, bool onward) {
+static void sum_point(const Slab& slab, const Sums& sums, int64_t C, int64_t O, int64_t point, bool add, bool onward,
+                      NextSlab* next = nullptr) {
   const int64_t depth = ceil_div(slab.tiles, ceil_div(slab.tiles, TILE_DEPTH));
   const int64_t share = ceil_div(depth, sums.o1 - sums.o0) * NR;
   const float *v0 = slab.v + point * slab.v_step + sums.c0 * slab.block, *z0 = slab.z + point * slab.z_step;
@@ -93,7 +101,7 @@ static void sum_point(const Slab& slab, const Sums& sums, int64_t C, int64_t O, 
         const float* z = z0 + o * slab.block;
         if (fetch) fetch_lines(ahead + (o - sums.o0) * share, share);
         sum_block(least(NR, O - o * NR), C - c * NR, z, v, least(depth, slab.tiles - first), sums.at(point, o, c),
-                  add || first > 0);
+                  add || first > 0, next);
         if (fetch && last) fetch_lines(more ? z + depth * NR : z - first * NR + slab.z_step, depth * NR);
       }
     }

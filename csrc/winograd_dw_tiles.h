@@ -8,7 +8,7 @@
 // Rows, columns and channels beyond the map are zeros; so are points of tiles that reach over dy's edge, whatever x
 // holds there.
 #pragma once
-#include "lanes.h"
+#include "tiling.h"
 #include "winograd_points.h"
 
 // Tiles of a row that are transformed together: 34 columns of 6 points are 13 KiB of L1 with AVX2.

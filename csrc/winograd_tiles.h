@@ -13,34 +13,11 @@
 // rows of C floats each would be MR short ones, which the prefetcher of L2 loses (C = 256, V in L3: the product went
 // from 73 to 96 GFLOP/s, one thread of the same).
 #pragma once
-#include "lanes.h"
+#include "tiling.h"
 #include "winograd_points.h"
 
 // Tiles of a strip: 8 of 6 x 6 need 13 KB of tmp.
 static const int64_t STRIP_TILES = 8;
-
-struct Place {
-  int64_t image, down, across;  // of a tile
-};
-
-struct Tiling {
-  int64_t N, OH, OW, M, down, across;  // tiles of an image
-  Tiling(int64_t images, int64_t height, int64_t width, int64_t m)
-      : N(images), OH(height), OW(width), M(m), down(ceil_div(height, m)), across(ceil_div(width, m)) {}
-  int64_t tiles() const { return N * down * across; }
-  Place at(int64_t tile) const { return {tile / across / down, tile / across % down, tile % across}; }
-  void next(Place& p) const {
-    if (++p.across < across) return;
-    p.across = 0;
-    if (++p.down == down) p.down = 0, p.image++;
-  }
-  // Outputs of the tiles before this one.
-  int64_t pixels_before(int64_t tile) const {
-    const Place p = at(tile);
-    const int64_t row = p.down * M;
-    return (p.image * OH + row) * OW + p.across * M * least(M, OH - row);
-  }
-};
 
 // A map that is read with `top` rows and `left` columns of zeros in front of it, and as many as needed behind.
 struct PaddedMap {
