@@ -27,29 +27,31 @@ struct Tiling {
 
 // Asks, pixel by pixel, for the lines of maps where `side` x `side` pixels lie under each of some tiles. Loads and
 // stores that come in bursts wait for memory: a few tens of lines can be under way. Asked for evenly while a core
-// multiplies, which takes no memory, they wait in its L2.
+// multiplies what its caches hold, they wait in its L2. (gemm.h's NextRows does so for the rows of a matrix.)
 class Ahead {
   struct Lines {
-    const float* first;  // channel of pixel 0
+    const float* first;  // the first channel, of pixel 0
     int64_t ld, channels;
   };
   const Tiling* tiling;
   int64_t H, W, side, tile, end;
-  Lines maps[4];
+  Lines maps[4];                                           // at most: an output, its residual, a norm's x and y
   int64_t count = 0, each = 0;                             // maps; pixels to ask for at a time
-  int64_t run = 0, row = 0, rows = 0, top = 0, width = 0;  // tiles side by side, their rows of `width` pixels
+  int64_t run = 0, row = 0, rows = 0, top = 0, width = 0;  // tiles side by side: their rows, first pixel, pixels a row
   int64_t pixel = 0, left = 0;                             // the next one, of so many in its row
 
+  // Tiles that reach over the map's end have fewer rows and columns there, or none.
   bool next_row() {
-    if (++row >= rows) {
+    while (++row >= rows) {
       tile += run;
       if (tile >= end) return false;
       const Place p = tiling->at(tile);
-      run = least(end - tile, tiling->across - p.across), row = 0, rows = least(side, H - p.down * side);
-      top = (p.image * H + p.down * side) * W + p.across * side, width = least(run * side, W - p.across * side);
+      run = least(end - tile, tiling->across - p.across), width = least(run * side, W - p.across * side);
+      row = -1, rows = width > 0 ? least(side, H - p.down * side) : 0;
+      top = (p.image * H + p.down * side) * W + p.across * side;
     }
     pixel = top + row * W, left = width;
-    return left > 0;
+    return true;
   }
 
  public:
@@ -65,7 +67,7 @@ class Ahead {
   // (GCC drops a call of what does nothing but ask.)
   inline __attribute__((always_inline)) void ask() {
     for (int64_t n = each; n > 0; n--, pixel++, left--) {
-      if (left <= 0 && !next_row()) return;
+      if (left == 0 && !next_row()) return;
       for (int64_t i = 0; i < count; i++)
         for (int64_t c = 0; c < maps[i].channels; c += LINE)
           __builtin_prefetch(maps[i].first + pixel * maps[i].ld + c, 0, 2);

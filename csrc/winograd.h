@@ -18,8 +18,8 @@
 #include "winograd_output.h"
 #include "winograd_tiles.h"
 
-// Tiles of a unit at most, in stages and where a thread owns its V: there L2, 512 KiB, also holds what the unit and the
-// next one will meet. Bytes its V and M may take of it; bytes of a stage's V in L3.
+// Tiles of a unit at most: in a stage, and where a thread owns its V and L2 also takes what the unit and the next will
+// meet. Bytes V and M may take of an L2 of 512 KiB; bytes of a stage's V in L3.
 static const int64_t UNIT_TILES = 48, OWN_TILES = 24, UNIT_BYTES = 320 << 10, STAGE_BYTES = 8 << 20;
 // Units from which on chunks of whole units are spread evenly enough; channels a chunk of the transform takes.
 static const int64_t MANY_UNITS = 32, TRANSFORM_CHANNELS = 64;
@@ -260,7 +260,7 @@ static Unit unit_of(const Winograd& w, const WinogradCut& cut, int64_t number, i
           m};
 }
 
-// The inputs of `tiles` tiles from `first` on, as far as there are any.
+// The inputs of `tiles` tiles from `first` on, as far as there are any, but for their halo.
 static Ahead inputs_ahead(const Winograd& w, int64_t first, int64_t tiles) {
   const int64_t from = clamp(first, 0, w.tiling.tiles());
   Ahead ahead(w.tiling, w.in.H, w.in.W, w.M, from, clamp(first + tiles, from, w.tiling.tiles()) - from);

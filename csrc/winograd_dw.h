@@ -23,7 +23,8 @@
 #include "winograd_dw_sums.h"
 
 // Bytes of v and z of a slab that is shared (L3, of which neighbours have their part: 4 MB were the fastest of 2 to 32
-// MB on an EPYC Zen 3 with 32 MB), or a thread's own (L2, which also takes what the next is made from).
+// MB on an EPYC Zen 3 with 32 MB), or a thread's own (L2, which is also to take what the
+// next is made from).
 static const int64_t SLAB_BYTES = 4 << 20, OWN_SLAB_BYTES = 192 << 10;
 static const int64_t LEAST_SLAB = 192, LEAST_OWN_SLAB = 32;             // tiles: the depth of the products
 static const int64_t RANGES_BYTES = 160 << 10, BLOCKS_BYTES = 8 << 20;  // of u: up to, from
@@ -104,16 +105,18 @@ static void transform_tiles(const WinogradDwJob& job, int64_t first, int64_t beg
   }
 }
 
-// What the slab from tile `first` on is made from, to be asked for during all points of the one before.
-static NextSlab slab_ahead(const WinogradDwJob& job, int64_t first) {
+// What a slab is made from, but for a patch's halo, to be asked for during all points of the one before; of slabs that
+// there are not, nothing.
+static NextSlab slab_ahead(const WinogradDwJob& job, int64_t slab) {
   const WinogradDwCut& cut = job.cut;
-  const auto ahead = [&](const Patches& p) {
-    Ahead ahead(job.tiling, p.H, p.W, job.tiling.M, first, least(cut.slab, cut.tiles - first));
+  const int64_t first = slab * cut.slab, tiles = slab < 0 ? 0 : clamp(cut.tiles - first, 0, cut.slab);
+  const auto lines = [&](const Patches& p) {
+    Ahead ahead(job.tiling, p.H, p.W, job.tiling.M, first, tiles);
     ahead.add(p.x, p.ld, p.C);
     ahead.spread(cut.points * cut.c_blocks * ceil_div(job.dy.C, MR));
     return ahead;
   };
-  return {ahead(job.x), ahead(job.dy)};
+  return {lines(job.x), lines(job.dy)};
 }
 
 // The slab from tile `first` on, transformed by all threads; says how many tiles it holds.
@@ -153,11 +156,13 @@ static void sum_ranges(const WinogradDwJob& whole, Team& team) {
     WinogradDwJob job = whole;
     job.u += range * cut.u_floats();
     const int64_t begin = cut.slabs * range / cut.ranges, end = cut.slabs * (range + 1) / cut.ranges;
+    const int64_t likeliest = range + team.stride();  // the thread's next range
+    const int64_t behind = likeliest < 0 || likeliest >= cut.ranges ? -1 : cut.slabs * likeliest / cut.ranges;
     for (int64_t s = begin; s < end; s++) {
       const int64_t first = s * cut.slab;
       job.slab.tiles = least(cut.slab, cut.tiles - first);
       transform_tiles<K, TILE>(job, first, first, first + job.slab.tiles);
-      NextSlab next = slab_ahead(job, first + job.slab.tiles);
+      NextSlab next = slab_ahead(job, s + 1 < end ? s + 1 : behind);
       for (int64_t point = 0; point < cut.points; point++)
         sum_point(job.slab, job.all_sums(), job.x.C, job.dy.C, point, s > begin, false, &next);
     }

@@ -39,7 +39,7 @@ struct Sums {
 // What the next slab will be transformed from, asked for while this one is multiplied.
 struct NextSlab {
   Ahead x, dy;
-  void ask() { x.ask(), dy.ask(); }
+  inline __attribute__((always_inline)) void ask() { x.ask(), dy.ask(); }
 };
 
 // The register tile, ROWS outputs by VECTORS of channels. As gemm.h's, but all strides are NR: nothing is left of a

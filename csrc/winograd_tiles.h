@@ -1,5 +1,4 @@
-// A stride-1 convolution seen as tiles of M x M outputs, and the input transform that every Winograd kernel begins
-// with.
+// The input transform that Winograd's forward and dX begin with.
 //
 //   x: a strip of T rows                      tmp, in L1                          V[T * T], a plane each
 //   [ | | | | | | | ]  -- B^T, down each -->  [ T rows x strip columns x 16 ] --> row i of tmp by B^T, at each tile:

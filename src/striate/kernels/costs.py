@@ -65,7 +65,7 @@ NS: Mapping[str, Mapping[int, tuple[float, ...]]] = {
         4: (0.0584, 0.3, 0, 0.5, 0.361, 0.0806, 0.26, 26000),
     },
 }
-UNIT = 48  # tiles between two readings of the transformed filters (winograd.h)
+UNIT = 48  # tiles between two readings of the transformed filters from L3 (a unit of a stage in winograd.h)
 PATCHED = 1 << 16  # floats of an image of dx that stays in L2 while patches are added to it
 LINE = 16  # channels of a tile are transformed in lines of so many
 
