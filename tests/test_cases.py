@@ -24,7 +24,7 @@ BY_DIFFERENCE = {"batch_moments_dx", "softmax_grad", "log_softmax_grad", "cross_
 
 
 PACKED = {"conv2d_winograd", "conv2d_winograd_sums", "conv2d_dx_gemm_sums"}  # take panels as their second tensor
-LARGE = 20_000  # numbers of a row
+LARGE = 50_000  # numbers of a row
 
 
 def rows(cases):

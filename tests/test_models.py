@@ -141,7 +141,7 @@ SMALLEST = {
 SMALLER = {name: {"units": 16} for name in MODELS if name.startswith(("vgg", "alexnet"))}
 # Of a family with one builder some networks stand for all; the heads of the Inceptions need images of full size.
 SLOW = {name for name in MODELS if name.startswith(("vgg", "resnet", "plain", "googlenet", "inception", "dense"))} - {
-    "vgg_c", "resnet20_cifar", "plain20_cifar"}
+    "vgg_c", "resnet18", "resnet20_cifar", "plain20_cifar"}
 
 
 def image(shape, n=1, seed=0):

@@ -153,13 +153,17 @@ def conv2d_winograd_bound(tensors, params, outputs):
 
 
 def winograd_size(x, u, b, r, params):
-    w = filters_of(u, params["out_channels"], params["kernel"], params["tile"])
-    sizes = (None if t is None else np.abs(t) for t in (x, w, b, r))
-    y = k.conv2d(*sizes, stride=(1, 1), padding=params["padding"], dilation=(1, 1), groups=1, activation=0)
+    """Tiles count whole: pixels beyond the map's end are cut off behind the transform that rounds them all."""
+    kernel, tile, padding = params["kernel"], params["tile"], np.array(params["padding"])
+    size = np.array(x.shape[2:]) + padding[::2] + padding[1::2] - kernel + 1
+    w = filters_of(u, params["out_channels"], kernel, tile)
+    sizes = (None if t is None else np.abs(t) for t in (x, w, b))
+    padding[1::2] += -size % tile
+    y = k.conv2d(*sizes, None, stride=(1, 1), padding=tuple(padding), dilation=(1, 1), groups=1, activation=0)
     for axis in (2, 3):
-        tops = np.maximum.reduceat(y, range(0, y.shape[axis], params["tile"]), axis=axis)
-        y = np.repeat(tops, params["tile"], axis=axis).take(range(y.shape[axis]), axis=axis)
-    return y * WINOGRAD[params["kernel"], params["tile"]]
+        y = np.maximum.reduceat(y, range(0, y.shape[axis], tile), axis=axis)
+        y = np.repeat(y, tile, axis=axis).take(range(size[axis - 2]), axis=axis)
+    return (y if r is None else y + np.abs(r)) * WINOGRAD[kernel, tile]
 
 
 def conv2d_winograd_sums_bound(tensors, params, _):

@@ -39,6 +39,7 @@ WINOGRAD_CALLS = [
     *(winograd((n, 4, 9, 10), o, k, tile, nr, moments=1, padding=(k // 2,) * 4)
       for nr in PANELS for n, o in ((3, 7), (7, 33), (0, 8)) for k, tile in F),
     *(winograd((n, 2, 24, 24), 3, 3, 4, 16, moments=1, b=False) for n in (1, 90)),  # many units
+    winograd((86, 17, 5, 5), 40, 3, 2, 16, moments=1, b=False),  # and several panels
     *(winograd((0, 3, 4, 5), 6, 3, tile, 16, pool=1) for tile in (2, 4)),
 ]
 
@@ -74,6 +75,7 @@ SUMS_CALLS = [
     *(sums_call((3, 20, 9, 10), 19, nr, 3, 4, at) for nr in PANELS for at in range(0, 64, 7)),
     *(sums_call((1, 67 - c, 6, 5), c, nr, 3, 4, 8) for nr in PANELS for c in LENGTHS[::2]),
     *(sums_call((n, 2, 24, 24), 3, 16, 3, 4, 12) for n in (0, 90)),  # several units of a chunk
+    sums_call((86, 3, 5, 5), 17, 16, 3, 2, 12 + 32), sums_call((387, 1, 3, 1), 17, 16, 3, 2, 12),  # and panels
     *(sums_call((2, 67 - c, 3, 5), c, nr, at=c % 32) for nr in PANELS for c in LENGTHS),
     *(sums_call((2, 7, 4, 6), 19, nr, at=at) for nr in PANELS for at in range(2, 64, 7)),
     *(sums_call((n, o, 5, 7), c, nr, at=12) for nr in PANELS
