@@ -75,10 +75,8 @@ def scale_shift_dstats(sum_dy, sum_dy_xhat, var, gamma, *, eps):
 
 def norm_act(x, mean, var, gamma, beta, r, *, eps, activation):
     y = scale_shift(x, mean, var, gamma, beta, eps=eps)
-    for at in np.ndindex(*y.shape):
-        y[at] += 0 if r is None else r[at]
-        y[at] = min(max(y[at], 0), {1: math.inf, 4: 6.0}[activation]) if activation else y[at]
-    return y
+    z = y if r is None else y + r
+    return np.clip(z, 0, {1: math.inf, 4: 6.0}[activation]) if activation else z
 
 
 def norm_act_sums(x, dy, mean, var, gamma, beta, y, *, eps, activation):
