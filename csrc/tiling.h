@@ -55,9 +55,10 @@ class Ahead {
   }
 
  public:
-  // Of maps of H x W pixels, `tiles` tiles from `first` on.
+  // Of maps of H x W pixels, `tiles` tiles from `first` on, as far as there are any.
   Ahead(const Tiling& t, int64_t map_height, int64_t map_width, int64_t tile_side, int64_t first, int64_t tiles)
-      : tiling(&t), H(map_height), W(map_width), side(tile_side), tile(first), end(first + tiles) {}
+      : tiling(&t), H(map_height), W(map_width), side(tile_side), tile(clamp(first, 0, t.tiles())),
+        end(clamp(first + tiles, tile, t.tiles())) {}
 
   void add(const float* map, int64_t ld, int64_t channels) { maps[count++] = {map, ld, channels}; }
 

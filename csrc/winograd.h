@@ -260,10 +260,9 @@ static Unit unit_of(const Winograd& w, const WinogradCut& cut, int64_t number, i
           m};
 }
 
-// The inputs of `tiles` tiles from `first` on, as far as there are any, but for their halo.
-static Ahead inputs_ahead(const Winograd& w, int64_t first, int64_t tiles) {
-  const int64_t from = clamp(first, 0, w.tiling.tiles());
-  Ahead ahead(w.tiling, w.in.H, w.in.W, w.M, from, clamp(first + tiles, from, w.tiling.tiles()) - from);
+// The inputs of a unit, where there is one, but for their halo.
+static Ahead inputs_ahead(const Winograd& w, const WinogradCut& cut, int64_t unit) {
+  Ahead ahead(w.tiling, w.in.H, w.in.W, w.M, unit * cut.unit, cut.unit);
   ahead.add(w.in.x, w.in.ld, w.C);
   return ahead;
 }
@@ -279,7 +278,7 @@ static void winograd_units(const Winograd& w, const WinogradCut& cut, const Epil
       const Unit unit = unit_of(w, cut, number, chunk, v, v + cut.v_floats());
       transform_input<T, M>(w.in, w.tiling, unit.first, unit.count, 0, w.C, unit.v);
       const int64_t next = number + 1 < end ? number + 1 : (chunk + team.stride()) * cut.group;
-      Ahead inputs = inputs_ahead(w, next * cut.unit, cut.unit);
+      Ahead inputs = inputs_ahead(w, cut, next);
       inputs.spread(products(w, cut, unit) * w.panels(BLOCKING));
       for (int64_t p = 0; p < w.panels(BLOCKING); p++) winograd_panel<M, T>(w, cut, unit, p, e, taken, &inputs);
     }

@@ -109,9 +109,8 @@ static void transform_tiles(const WinogradDwJob& job, int64_t first, int64_t beg
 // there are not, nothing.
 static NextSlab slab_ahead(const WinogradDwJob& job, int64_t slab) {
   const WinogradDwCut& cut = job.cut;
-  const int64_t first = slab * cut.slab, tiles = slab < 0 ? 0 : clamp(cut.tiles - first, 0, cut.slab);
   const auto lines = [&](const Patches& p) {
-    Ahead ahead(job.tiling, p.H, p.W, job.tiling.M, first, tiles);
+    Ahead ahead(job.tiling, p.H, p.W, job.tiling.M, slab * cut.slab, cut.slab);
     ahead.add(p.x, p.ld, p.C);
     ahead.spread(cut.points * cut.c_blocks * ceil_div(job.dy.C, MR));
     return ahead;
@@ -157,7 +156,7 @@ static void sum_ranges(const WinogradDwJob& whole, Team& team) {
     job.u += range * cut.u_floats();
     const int64_t begin = cut.slabs * range / cut.ranges, end = cut.slabs * (range + 1) / cut.ranges;
     const int64_t likeliest = range + team.stride();  // the thread's next range
-    const int64_t behind = likeliest < 0 || likeliest >= cut.ranges ? -1 : cut.slabs * likeliest / cut.ranges;
+    const int64_t behind = likeliest < 0 ? -1 : cut.slabs * likeliest / cut.ranges;
     for (int64_t s = begin; s < end; s++) {
       const int64_t first = s * cut.slab;
       job.slab.tiles = least(cut.slab, cut.tiles - first);
