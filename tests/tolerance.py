@@ -189,7 +189,8 @@ def conv2d_dw_winograd_bound(tensors, params, _):
     kernel = (params["kernel"], params["kernel"])
     size = k.conv2d_dw(*map(np.abs, tensors), kernel=kernel, stride=(1, 1), padding=params["padding"], dilation=(1, 1),
                        groups=1)
-    return [16 * np.broadcast_to(size.max(axis=(2, 3), keepdims=True), size.shape)]
+    factor = WINOGRAD[params["kernel"], params["tile"]]
+    return [factor * np.broadcast_to(size.max(axis=(2, 3), keepdims=True), size.shape)]
 
 
 OWN = {
