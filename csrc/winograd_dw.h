@@ -23,8 +23,7 @@
 #include "winograd_dw_sums.h"
 
 // Bytes of v and z of a slab that is shared (L3, of which neighbours have their part: 4 MB were the fastest of 2 to 32
-// MB on an EPYC Zen 3 with 32 MB), or a thread's own (L2, which is also to take what the
-// next is made from).
+// MB on an EPYC Zen 3 with 32 MB), or a thread's own (L2, which is also to take what the next is made from).
 static const int64_t SLAB_BYTES = 4 << 20, OWN_SLAB_BYTES = 192 << 10;
 static const int64_t LEAST_SLAB = 192, LEAST_OWN_SLAB = 32;             // tiles: the depth of the products
 static const int64_t RANGES_BYTES = 160 << 10, BLOCKS_BYTES = 8 << 20;  // of u: up to, from
