@@ -38,6 +38,7 @@ struct Cut {
   int64_t rows, kc, lda;           // of a packed block
   int64_t chunk_rows, row_chunks;  // a chunk is several blocks of rows
   int64_t chunk_panels, panel_chunks;
+  int64_t group;  // panels that each row meets in turn
 };
 
 static Cut cut_product(int64_t units, int64_t M, int64_t columns, int64_t depth, bool packed, const Blocking& b) {
@@ -54,6 +55,7 @@ static Cut cut_product(int64_t units, int64_t M, int64_t columns, int64_t depth,
   cut.row_chunks = cut.rows ? ceil_div(M, cut.chunk_rows) : 0;
   const int64_t steps = most(ceil_div(depth, b.kc), 1);
   cut.kc = round_up(ceil_div(depth, steps), 16);
+  cut.group = most(int64_t(b.kc) * b.nc / (cut.kc * b.nr), 1);
   cut.lda = cut.kc + ROW_SLACK;  // also keeps rows off one another's L1 sets where kc is a power of two
   return cut;
 }
@@ -159,15 +161,17 @@ static void conv_block(const Job& job, const Cut& cut, const Block& block, int64
     const bool masks = last && job.norm;
     Masking masking{};
     if (masks) next.others = &masking.x;
-    for (int64_t p = panel0; p < panel1; p++) {
+    for (int64_t p = panel0, n; p < panel1; p += n) {
       const int64_t column = p * NR;
+      if (masks && column >= masking.end) begin_masking(job, block, column, least(panel1 * NR, job.columns), masking);
+      const int64_t end = masks ? ceil_div(masking.end, NR) : panel1, whole = least(end, job.columns / NR) - p;
+      n = clamp(whole, 1, cut.group);
       t.b = job.wp + p * job.panel + k0 * NR, t.c = job.y + column, t.cols = least(job.columns - column, NR);
       t.bias = last && job.bias ? job.bias + column : nullptr;
       t.r = last && job.r ? job.r + column : nullptr;
-      if (masks && column >= masking.end) begin_masking(job, block, column, least(panel1 * NR, job.columns), masking);
-      multiply_panel(t, block.count, &next);
-      if (last) finish_panel(job, block, column, t.cols);
-      if (masks && column + NR >= masking.end) end_masking(job, block, masking);
+      multiply_panels(t, block.count, n, job.panel, &next);
+      for (int64_t i = 0; last && i < n; i++) finish_panel(job, block, column + i * NR, t.cols);
+      if (masks && (p + n) * NR >= masking.end) end_masking(job, block, masking);
     }
     k0 = k1;
   } while (k0 < job.depth);

@@ -19,14 +19,16 @@
 // at work, three runs, two steps a turn): 0.59 to 0.61, where forward, one step a turn, reached 0.60 to 0.67.
 #pragma once
 
-// Pixels of a block: 256 * NR * 4 bytes of x are 16 KiB of L1 with AVX2. Of a 1x1 kernel half as many: 512 KiB of L2
-// also hold what is asked for ahead.
-static const int64_t BLOCK_PIXELS = 256, POINT_PIXELS = 128;
+// Pixels of a block: 256 * NR * 4 bytes of x are 16 KiB of L1 with AVX2.
+static const int64_t BLOCK_PIXELS = 256;
 // Columns of x packed at a time. All of a chunk, and they push its sums and dy out of L2; 32, and each visit of a pixel
 // brings only two lines (2 and 4 % slower).
 static const int64_t BLOCK_COLUMNS = 64;
-// Outputs and columns of a chunk: x is packed O / 128 times, dy Q / 288 times.
-static const int64_t CHUNK_OUTPUTS = 128, CHUNK_COLUMNS = 288;
+// What an L2 of 512 KiB takes, more of a larger one: outputs and columns of a chunk (x is packed O / 128 times, dy
+// Q / 288 times); pixels of a block of a 1x1 kernel, beside what is asked for ahead.
+static inline int64_t chunk_outputs(const Blocking& b) { return b.l2 >> 12; }
+static inline int64_t chunk_columns(const Blocking& b) { return 288 * (b.l2 >> 12) / 128; }
+static inline int64_t point_pixels(const Blocking& b) { return least(b.l2 >> 12, BLOCK_PIXELS); }
 static const int64_t LEAST_OUTPUTS = 64;
 // Ranges of pixels: of 2048 their partial sums cost 2 % of the work, of 512 up to 8 %.
 static const int64_t LONG_SPLIT = 2048, SHORT_SPLIT = 512;
@@ -52,8 +54,8 @@ static inline int64_t partial_bytes(int64_t splits, int64_t total) {
 static CutDw cut_dw(int64_t G, int64_t O, int64_t C, int64_t taps, int64_t pixels, const Blocking& b) {
   const int64_t wanted = wanted_chunks(double(G) * O * C * taps * pixels);
   CutDw cut{};
-  cut.output_chunks = ceil_div(O, CHUNK_OUTPUTS);
-  cut.channel_chunks = ceil_div(C, most(CHUNK_COLUMNS / taps / b.width * b.width, least(b.width, C)));
+  cut.output_chunks = ceil_div(O, chunk_outputs(b));
+  cut.channel_chunks = ceil_div(C, most(chunk_columns(b) / taps / b.width * b.width, least(b.width, C)));
   // Too few chunks: long ranges of pixels first, then smaller blocks of outputs, then shorter ranges.
   const int64_t others = G * cut.channel_chunks;
   cut.splits = clamp(wanted / (others * cut.output_chunks), 1, most(pixels / LONG_SPLIT, 1));
@@ -65,7 +67,7 @@ static CutDw cut_dw(int64_t G, int64_t O, int64_t C, int64_t taps, int64_t pixel
   cut.channels = least(C, round_up(ceil_div(C, cut.channel_chunks), b.width));
   cut.channel_chunks = ceil_div(C, cut.channels);
   cut.pixels = ceil_div(pixels, cut.splits);
-  const int64_t block = taps == 1 ? POINT_PIXELS : BLOCK_PIXELS;
+  const int64_t block = taps == 1 ? point_pixels(b) : BLOCK_PIXELS;
   cut.P = most(ceil_div(cut.pixels, most(ceil_div(cut.pixels, block), 1)), 1);
   cut.ldq = round_up(taps * cut.channels, b.nr);
   cut.ldx = odd_lines(least(cut.ldq, BLOCK_COLUMNS) + ROW_SLACK);
@@ -117,9 +119,9 @@ static void multiply_dw(const JobDw& job, const CutDw& cut, Tile t, int64_t begi
   for (int64_t q = begin; q < end; q += NR) {
     t.a = job.panels, t.rows = job.rows;
     t.b = job.x + q - begin, t.c = job.sums + q, t.cols = end - q <= WIDTH ? WIDTH : NR;
-    multiply<PANELS>(MR, t, tiles, cut.panel, &next);
+    multiply<PANELS>(MR, t, {tiles, cut.panel, 1, 0, &next});
     t.a += tiles * cut.panel, t.rows += tiles * MR;
-    if (rest) multiply<PANELS>(rest, t, 1, 0, &next);
+    if (rest) multiply<PANELS>(rest, t, {1, 0, 1, 0, &next});
   }
 }
 

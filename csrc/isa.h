@@ -10,10 +10,7 @@
 namespace striate::STRIATE_ISA {
 namespace {
 
-// Packed blocks of 96 rows and a depth of 256 stay in half of an L2 cache of 512 KiB with the panel they meet: the
-// other half may be another machine's. With 192 rows ResNet-50's step took 1.02 of the time, with a depth of 128
-// also 1.02.
-constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, 96, 256};
+constexpr Blocking BLOCKING = {STRIATE_WIDTH, STRIATE_TILE, STRIATE_BLOCKS};
 
 // clang-format off: each needs those before it.
 #include "vec.h"

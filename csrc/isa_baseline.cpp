@@ -6,4 +6,5 @@
 #else
 #define STRIATE_TILE 6, 8  // 12 of 16 registers accumulate
 #endif
+#define STRIATE_BLOCKS 96, 256, 16, 512 << 10  // as with AVX2
 #include "isa.h"

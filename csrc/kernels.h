@@ -90,6 +90,8 @@ struct Blocking {
   int32_t width;   // floats in a vector
   int32_t mr, nr;  // rows and columns of the register tile
   int32_t mc, kc;  // rows and depth of the packed block
+  int32_t nc;      // columns of panels, kc deep, that each row meets in turn
+  int32_t l2;      // bytes of L2 that a thread counts on
 };
 using ScratchFn = int64_t (*)(const Args&, int threads, const Blocking&);
 

@@ -50,7 +50,7 @@ static void multiply_dx(Tile t, const float* panels, float* sums, int64_t N, int
   const float* a = t.a;
   for (int64_t c = 0; c < columns; c += NR, panels += t.depth * NR) {
     t.a = a, t.b = panels, t.c = sums + c, t.rows = places, t.cols = NR;
-    multiply_panel(t, N, &next);
+    multiply_panels(t, N, 1, 0, &next);
   }
 }
 

@@ -23,8 +23,10 @@
 #include "winograd_dw_sums.h"
 
 // Bytes of v and z of a slab that is shared (L3, of which neighbours have their part: 4 MB were the fastest of 2 to 32
-// MB on an EPYC Zen 3 with 32 MB), or a thread's own (L2, which is also to take what the next is made from).
-static const int64_t SLAB_BYTES = 4 << 20, OWN_SLAB_BYTES = 192 << 10;
+// MB on an EPYC Zen 3 with 32 MB), or a thread's own (three eighths of L2, which is also to take what the next is made
+// from).
+static const int64_t SLAB_BYTES = 4 << 20;
+static inline int64_t own_slab_bytes(const Blocking& b) { return b.l2 / 8 * 3; }
 static const int64_t LEAST_SLAB = 192, LEAST_OWN_SLAB = 32;             // tiles: the depth of the products
 static const int64_t RANGES_BYTES = 160 << 10, BLOCKS_BYTES = 8 << 20;  // of u: up to, from
 static const int64_t MOST_RANGES = 16;
@@ -63,11 +65,11 @@ static WinogradDwCut cut_winograd_dw(const Args& a, const Blocking& b) {  // par
   WinogradDwCut cut{};
   cut.points = T * T, cut.tiles = tiling_of(a).tiles();
   cut.c_blocks = ceil_div(x[1], nr), cut.o_blocks = ceil_div(dy[1], nr);
-  const int64_t tile_bytes = cut.points * (cut.c_blocks + cut.o_blocks) * nr * 4;
+  const int64_t tile_bytes = cut.points * (round_up(x[1], b.width) + round_up(dy[1], b.width)) * 4;
   const int64_t u_bytes = cut.points * cut.c_blocks * cut.o_blocks * nr * nr * 4;
   const bool few_tiles = cut.tiles <= BLOCKS_TILES && u_bytes >= BLOCKS_BYTES;
   cut.mode = u_bytes <= RANGES_BYTES ? cut.RANGES : few_tiles ? cut.BLOCKS : cut.POINTS;
-  cut.slab = cut.mode == cut.RANGES ? most(OWN_SLAB_BYTES / tile_bytes, LEAST_OWN_SLAB)
+  cut.slab = cut.mode == cut.RANGES ? most(own_slab_bytes(b) / tile_bytes, LEAST_OWN_SLAB)
                                     : most(SLAB_BYTES / tile_bytes, LEAST_SLAB);
   cut.slabs = ceil_div(cut.tiles, cut.slab);
   cut.slab = ceil_div(cut.tiles, most(cut.slabs, 1));

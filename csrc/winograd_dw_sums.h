@@ -71,9 +71,9 @@ static inline void sum_rows(int64_t rows, const float* z, const float* v, int64_
 static inline void sum_block(int64_t outputs, int64_t channels, const float* z, const float* v, int64_t depth, float* u,
                              bool add, NextSlab* next) {
   for (int64_t o = 0, n; o < outputs; o += n) {
-    n = tile_rows(outputs - o, MR);
+    n = tile_rows(outputs - o, channels <= WIDTH ? NARROW_MR : MR);
     if (next) next->ask();
-    if (channels <= WIDTH) sum_rows<MR, 1>(n, z + o, v, depth, u + o * NR, add);
+    if (channels <= WIDTH) sum_rows<NARROW_MR, 1>(n, z + o, v, depth, u + o * NR, add);
     else sum_rows<MR, NV>(n, z + o, v, depth, u + o * NR, add);
   }
 }

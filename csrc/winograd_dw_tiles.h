@@ -49,12 +49,12 @@ static inline void transform_columns(const float* const (&rows)[X::COLUMNS], con
 
 // The second pass: row i of the columns of each tile becomes its points (i, 0) .. (i, T - 1), `step` floats apart. One
 // row of all tiles after the other: T streams of lines at a time, which the cache follows, not T * T.
-template <class X, int TILE>
+template <class X, int TILE, int VECTORS>
 static inline void transform_rows(const float* columns, int64_t tiles, int64_t step, float* to) {
   for (int i = 0; i < X::ROWS; i++, to += X::ROWS * step)
     for (int64_t t = 0; t < tiles; t++)
 #pragma GCC unroll 4
-      for (int64_t v = 0; v < NR; v += WIDTH) {
+      for (int64_t v = 0; v < VECTORS * WIDTH; v += WIDTH) {
         vf x[X::COLUMNS], y[X::ROWS];
 #pragma GCC unroll 8
         for (int j = 0; j < X::COLUMNS; j++) x[j] = load(columns + ((t * TILE + j) * X::ROWS + i) * NR + v);
@@ -71,18 +71,20 @@ static void transform_strip(const Patches& p, const Strip& s, int64_t block, int
   alignas(64) float columns[((TILE_STRIP - 1) * TILE + X::COLUMNS) * X::ROWS * NR];
   const int64_t h0 = s.down * TILE - p.top, w0 = s.across * TILE - p.left, width = (s.count - 1) * TILE + X::COLUMNS;
   for (int64_t c0 = 0; c0 < p.C; c0 += NR, to += block) {
-    for (int64_t c = c0; c < c0 + NR; c += WIDTH) {
+    const int64_t channels = least(round_up(p.C - c0, WIDTH), NR);
+    for (int64_t c = c0; c < c0 + channels; c += WIDTH) {
       const float* rows[X::COLUMNS];
       int64_t pitch[X::COLUMNS];
       for (int64_t r = 0; r < X::COLUMNS; r++) {
-        const bool inside = h0 + r >= 0 && h0 + r < p.H && c < p.C;
+        const bool inside = h0 + r >= 0 && h0 + r < p.H;
         rows[r] = inside ? p.x + ((s.n * p.H + h0 + r) * p.W + w0) * p.ld + c : ZEROS;
         pitch[r] = inside ? p.ld : 0;
       }
-      if (c < p.C && p.C - c < WIDTH)
-        transform_columns<X>(rows, pitch, w0, p.W, width, Part{p.C - c}, columns + c - c0);
+      if (p.C - c < WIDTH) transform_columns<X>(rows, pitch, w0, p.W, width, Part{p.C - c}, columns + c - c0);
       else transform_columns<X>(rows, pitch, w0, p.W, width, Whole{}, columns + c - c0);
     }
-    transform_rows<X, TILE>(columns, s.count, step, to);
+    if (channels == NR) transform_rows<X, TILE, NV>(columns, s.count, step, to);
+    else
+      for (int64_t v = 0; v < channels; v += WIDTH) transform_rows<X, TILE, 1>(columns + v, s.count, step, to + v);
   }
 }

@@ -47,7 +47,7 @@ LOOPS = {
     "multiply_tile<MR, NV, ROW_MAJOR>": lambda mr, nv, steps: steps * mr * nv,
     "multiply_tile<MR, NV, DEPTH_MAJOR>": lambda mr, nv, steps: mr * nv,
     "multiply_tile<MR, NV, PANELS>": lambda mr, nv, steps: steps * mr * nv,
-    "multiply_tile<NARROW_MR, 1, ROW_MAJOR>": lambda mr, nv, steps: steps * (2 * mr if mr < 12 else mr),
+    "multiply_tile<NARROW_MR, 1, ROW_MAJOR>": lambda mr, nv, steps: steps * (2 * mr if mr < 12 else 4 * mr // 3),
     "multiply_group<MR, NV, true>": lambda mr, nv, steps: steps * mr * nv,
     "sum_tiles<MR, NV>": lambda mr, nv, steps: steps * mr * nv,
     "dot_tile<DOT_ROWS, DOT_IMAGES>": lambda mr, nv, steps: 2 * 3 * 4,  # two steps a turn
