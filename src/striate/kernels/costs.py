@@ -35,12 +35,12 @@ class Work:
 # with 4 (2 for NEON, which has FMA: the order is the same), the same for what moves memory.
 NS: Mapping[str, Mapping[int, tuple[float, ...]]] = {
     "direct": {
-        16: (0.0058, 0.001, 0, 0.02, 0.321, 0.0332, 0.0276, 8000),
+        16: (0.00505, 0.00884, 0, 0.0225, 0.914, 0.0346, 0.11, 42.6),
         8: (0.0116, 0.00123, 0, 0.0229, 0.321, 0.0332, 0.0276, 10100),
         4: (0.0464, 0.004, 0, 0.05, 0.321, 0.0332, 0.0276, 12000),
     },
     "winograd": {
-        16: (0.0059, 0.002, 0.06, 0.25, 0.0789, 0.11, 0.281, 6000),
+        16: (0.00555, 0.0055, 0.056, 0.225, 0.237, 0.0245, 0.123, 607),
         8: (0.0117, 0.002, 0.101, 0.415, 0.0789, 0.11, 0.281, 7370),
         4: (0.0468, 0.008, 0.3, 1.2, 0.0789, 0.11, 0.281, 9000),
     },
@@ -60,12 +60,13 @@ NS: Mapping[str, Mapping[int, tuple[float, ...]]] = {
         4: (0.138, 0, 0, 0, 0, 0, 0.0126, 212),
     },
     "winograd_dw": {
-        16: (0.0073, 0.055, 0, 0.2, 0.361, 0.0806, 0.26, 20000),
+        16: (0.00733, 0.00923, 0, 0.314, 0.357, 0.0824, 0.244, 3990),
         8: (0.0146, 0.0881, 0, 0.226, 0.361, 0.0806, 0.26, 22600),
         4: (0.0584, 0.3, 0, 0.5, 0.361, 0.0806, 0.26, 26000),
     },
 }
 UNIT = 48  # tiles between two readings of the transformed filters from L3 (a unit of a stage in winograd.h)
+PIXELS = 256  # or tiles that dW sums up at a time
 PATCHED = 1 << 16  # floats of an image of dx that stays in L2 while patches are added to it
 LINE = 16  # channels of a tile are transformed in lines of so many
 
@@ -125,7 +126,7 @@ def _direct(p: Problem, target: Target) -> Work:
     if sends_patches(p):
         return _patches(p, target)
     rows, taps, across = p.n * math.prod(p.pixels), math.prod(p.kernel), across_images(p)
-    columns = _whole(p.columns // p.groups, target.width if across else target.nr)
+    columns = _whole(p.columns // p.groups, target.width)
     depth = taps * (p.depth // p.groups) / math.prod(p.stride if p.kind == "dx" else (1, 1))  # dX: by phases
     filters = taps * p.groups * (p.depth // p.groups) * columns
     in_place = across or (taps == 1 and p.stride == (1, 1))
@@ -142,7 +143,7 @@ def _direct(p: Problem, target: Target) -> Work:
 
 def _winograd(p: Problem, target: Target, tile: int) -> Work:
     points = (tile + p.kernel[0] - 1) ** 2
-    tiles, columns, depth = _tiles(p, tile), _whole(p.columns, target.nr), _whole(p.depth, LINE)
+    tiles, columns, depth = _tiles(p, tile), _whole(p.columns, target.width), _whole(p.depth, LINE)
     filters = points * p.depth * columns
     pooled = p.kind == "forward" and tile % 2 == 0
     return Work(
@@ -166,7 +167,7 @@ def _direct_dw(p: Problem, target: Target) -> Work:
         multiplies=rows * _whole(depth, target.mr) * columns,
         gathered=0 if (taps == 1 and p.stride == (1, 1)) or reads_in_place(p) else rows * depth * p.groups,
         weights=depth * columns,
-        again=depth * columns * (math.ceil(rows / target.kc) - 1),
+        again=depth * columns * (math.ceil(rows / PIXELS) - 1),
         moved=_tensors(p) + _apart(p),
     )
 
@@ -179,7 +180,7 @@ def _winograd_dw(p: Problem, target: Target, tile: int) -> Work:
         multiplies=tiles * points * _whole(p.c, target.mr) * columns,
         gathered=tiles * points * (_whole(p.c, LINE) + columns),
         packed=sums,
-        again=sums * (math.ceil(tiles / target.kc) - 1),
+        again=sums * (math.ceil(tiles / PIXELS) - 1),
         moved=_tensors(p) + _apart(p),
     )
 
