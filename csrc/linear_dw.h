@@ -1,10 +1,11 @@
-// A linear layer's dW and its update in one pass: the gradient of a strip of w exists in L1 only. What remains for
-// memory is reading and writing w and the optimiser's slots; a gradient of its own would be written, read and kept too.
+// A linear layer's dW and its update in one pass: the gradient exists in L1 only, a register tile at a time. What
+// remains for memory is reading and writing w and the optimiser's slots; a gradient of its own would be written, read
+// and kept too.
 //
 //            x: N images x some columns        for each strip of MR outputs:
 //            [ . . . . . . . . . . . . . ]       MR x NR at a time: sums over the images (gemm.h), while w and slots
-//   dy:  . . [ strip of dw, L1 . . . . . ]       of the strip are on their way
-//   N x MR                                       w, slots: updated row by row
+//   dy:  . . [ tile of dw, L1 ] . . . . ]      of the tile are on their way
+//   N x MR                                       w, slots: updated tile by tile
 //
 // The bits are those of conv2d_dw and the update behind it: the same ranges of images in the same order (cut_dw), the
 // same formula (optim.h).
@@ -37,48 +38,43 @@ static UpdateCut cut_update(int64_t N, int64_t O, int64_t C, const Blocking& b) 
   return cut;
 }
 
-// A thread's scratch: x, dy as panels, the strip, a range's own sums.
+// A thread's scratch: x and dy as panels.
 static inline int64_t update_bytes(const UpdateCut& cut, int64_t N, const Blocking& b) {
-  return round_up((N * cut.columns + ceil_div(UPDATE_OUTPUTS, b.mr) * cut.panel + 2 * b.mr * cut.columns) * 4, 64);
+  return round_up((N * cut.columns + ceil_div(UPDATE_OUTPUTS, b.mr) * cut.panel) * 4, 64);
 }
 
+// The outputs of one register tile.
 struct DwStrip {
   const float *x, *dy;  // x (column / NR, image, NR); dy (image, MR)
   int64_t images, outputs, columns;
-  float *dw, *part;  // MR rows of cut.columns
-  const int64_t* rows;
 };
 
-// Sums over images begin .. end - 1, in blocks of P, into `to`; `meanwhile` is told each group of columns.
-template <class F>
-static void sum_strip(const DwStrip& s, int64_t P, int64_t begin, int64_t end, float* to, F meanwhile) {
+// Sums over images begin .. end - 1 for the columns from c on, in blocks of P, into rows of NR.
+static void sum_columns(const DwStrip& s, int64_t P, int64_t c, int64_t begin, int64_t end, float* to,
+                        const int64_t* rows) {
   Tile t{};
-  t.ldb = NR, t.rows = s.rows;
+  t.ldb = NR, t.c = to, t.rows = rows, t.cols = s.columns - c > WIDTH ? NR : WIDTH;
   for (int64_t n = begin; n < end; n += P) {
-    t.depth = least(P, end - n), t.add = n > begin, t.a = s.dy + n * MR;
-    for (int64_t c = 0; c < s.columns; c += NR) {
-      t.b = s.x + c * s.images + n * NR, t.c = to + c, t.cols = s.columns - c > WIDTH ? NR : WIDTH;
-      meanwhile(c);
-      multiply<PANELS>(s.outputs, t);
-    }
+    t.depth = least(P, end - n), t.add = n > begin;
+    t.a = s.dy + n * MR, t.b = s.x + c * s.images + n * NR;
+    multiply<PANELS>(s.outputs, t);
   }
 }
 
-static void add_strip(const DwStrip& s, int64_t ld) {
-  for (int64_t i = 0; i < s.outputs * ld; i += WIDTH) store(s.dw + i, load(s.dw + i) + load(s.part + i));
-}
-
+// w and slots of the strip, from element `at` on in rows of C.
 template <class Optimiser>
-static void update_strip(const DwStrip& s, const UpdateCut& cut, int64_t N, int64_t at, int64_t C,
+static void update_strip(const DwStrip& s, const CutDw& cut, int64_t at, int64_t C, const int64_t* rows,
                          const Optimiser& optimiser) {
-  sum_strip(s, cut.sums.P, 0, least(cut.sums.pixels, N), s.dw, [&](int64_t c) {
+  alignas(64) float dw[MR * NR] = {}, part[MR * NR] = {};
+  for (int64_t c = 0; c < s.columns; c += NR) {
     for (int64_t o = 0; o < s.outputs; o++) optimiser.fetch(at + o * C + c);
-  });
-  for (int64_t n = cut.sums.pixels; n < N; n += cut.sums.pixels) {
-    sum_strip(s, cut.sums.P, n, least(n + cut.sums.pixels, N), s.part, [](int64_t) {});
-    add_strip(s, cut.columns);
+    sum_columns(s, cut.P, c, 0, least(cut.pixels, s.images), dw, rows);
+    for (int64_t n = cut.pixels; n < s.images; n += cut.pixels) {
+      sum_columns(s, cut.P, c, n, least(n + cut.pixels, s.images), part, rows);
+      for (int64_t i = 0; i < s.outputs * NR; i += WIDTH) store(dw + i, load(dw + i) + load(part + i));
+    }
+    for (int64_t o = 0; o < s.outputs; o++) optimiser.update(at + o * C + c, least(NR, s.columns - c), dw + o * NR);
   }
-  for (int64_t o = 0; o < s.outputs; o++) optimiser.update(at + o * C, s.columns, s.dw + s.rows[o]);
 }
 
 template <class Optimiser>
@@ -90,19 +86,17 @@ static void linear_dw_update(const Tensor& x, const Tensor& dy, char* scratch, T
   float* panels = block + N * cut.columns;
   int64_t rows[MR];
   DwStrip s{};
-  s.dw = panels + ceil_div(UPDATE_OUTPUTS, MR) * cut.panel, s.part = s.dw + MR * cut.columns;
-  for (int64_t o = 0; o < MR; o++) rows[o] = o * cut.columns;
-  s.x = block, s.images = N, s.rows = rows;
+  for (int64_t o = 0; o < MR; o++) rows[o] = o * NR;
+  s.x = block, s.images = N;
   for_chunks(team, cut.output_chunks * cut.column_chunks, [&](int64_t chunk) {
     const int64_t o = chunk / cut.column_chunks * UPDATE_OUTPUTS, c = chunk % cut.column_chunks * cut.columns;
     const int64_t outputs = least(UPDATE_OUTPUTS, O - o);
     s.columns = least(cut.columns, C - c);
     copy_panels(x.f32() + c, x.ld, N, s.columns, block);
     if (N) pack_dy(dy.f32() + o, dy.ld, N, outputs, end, panels, cut.panel);
-    if (!N) zero_run(s.dw, MR * cut.columns);
     for (int64_t i = 0; i < outputs; i += MR) {
       s.dy = panels + i / MR * cut.panel, s.outputs = least(MR, outputs - i);
-      update_strip(s, cut, N, (o + i) * C + c, C, optimiser);
+      update_strip(s, cut.sums, (o + i) * C + c, C, rows, optimiser);
     }
   });
 }
