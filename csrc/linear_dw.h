@@ -4,7 +4,7 @@
 //
 //            x: N images x some columns        for each strip of MR outputs:
 //            [ . . . . . . . . . . . . . ]       MR x NR at a time: sums over the images (gemm.h), while w and slots
-//   dy:  . . [ tile of dw, L1 ] . . . . ]      of the tile are on their way
+//   dy:  . . [ tile of dw, L1 ] . . . . ]        of the tile are on their way
 //   N x MR                                       w, slots: updated tile by tile
 //
 // The bits are those of conv2d_dw and the update behind it: the same ranges of images in the same order (cut_dw), the
@@ -17,7 +17,8 @@
 #include "optim.h"
 
 // Outputs of a chunk: its columns of x are packed once for so many. Floats of x that stay in L2, and columns for few
-// images: runs of 8 KiB in each row of w, which the hardware sees coming (2 KiB: 1.3 times as long).
+// images: runs of 8 KiB in each row of w, which the hardware sees coming (2 KiB took 1.3 times as long while rows were
+// updated whole).
 static const int64_t UPDATE_OUTPUTS = 96, UPDATE_IMAGES = 65536, UPDATE_COLUMNS = 2048, UPDATE_LEAST_COLUMNS = 64;
 
 struct UpdateCut {
