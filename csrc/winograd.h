@@ -18,9 +18,12 @@
 #include "winograd_output.h"
 #include "winograd_tiles.h"
 
-// Tiles of a unit at most: in a stage, and where a thread owns its V and L2 also takes what the unit and the next will
-// meet. Bytes V and M may take of an L2 of 512 KiB; bytes of a stage's V in L3.
-static const int64_t UNIT_TILES = 48, OWN_TILES = 24, UNIT_BYTES = 320 << 10, STAGE_BYTES = 8 << 20;
+// Tiles of a unit in a stage, at most; bytes of a stage's V in L3.
+static const int64_t UNIT_TILES = 48, STAGE_BYTES = 8 << 20;
+// Where a thread owns its V: tiles of a unit, at most, and bytes that V and M may take of L2, which also takes what
+// the unit and the next will meet.
+static inline int64_t own_tiles(const Blocking& b) { return 24 * (b.l2 >> 19); }
+static inline int64_t unit_bytes(const Blocking& b) { return b.l2 / 8 * 5; }
 // Units from which on chunks of whole units are spread evenly enough; channels a chunk of the transform takes.
 static const int64_t MANY_UNITS = 32, TRANSFORM_CHANNELS = 64;
 
@@ -40,9 +43,10 @@ struct WinogradCut {
 static WinogradCut cut_tiles(int64_t tiles, int64_t planes, int64_t C, const Blocking& b) {
   WinogradCut cut{};
   cut.tiles = tiles, cut.planes = planes;
-  const int64_t tile_bytes = planes * 4 * (round_up(C, LINE) + b.nr), fits = UNIT_BYTES / tile_bytes / b.mr * b.mr;
-  const bool own = fits >= 2 * b.mr && tiles >= MANY_UNITS * least(fits, OWN_TILES);
-  const int64_t most_tiles = own ? least(fits, OWN_TILES) : UNIT_TILES;
+  const int64_t tile_bytes = planes * 4 * (round_up(C, LINE) + b.nr), fits = unit_bytes(b) / tile_bytes / b.mr * b.mr;
+  const int64_t own_unit = least(fits, own_tiles(b));
+  const bool own = fits >= 2 * b.mr && tiles >= MANY_UNITS * own_unit;
+  const int64_t most_tiles = own ? own_unit : UNIT_TILES;
   cut.unit = round_up(ceil_div(tiles, most(ceil_div(tiles, most_tiles), 1)), b.mr);
   cut.units = cut.unit ? ceil_div(tiles, cut.unit) : 0;
   cut.v_group = group_floats(C, b.mr), cut.v_plane = odd_lines(ceil_div(cut.unit, b.mr) * cut.v_group);
@@ -125,10 +129,31 @@ static __attribute__((noinline)) void multiply_groups(Product p, int64_t groups,
   }
 }
 
+// The same for a depth of one line and one vector of outputs: b stays in registers while all groups pass.
+template <int ROWS>
+static __attribute__((noinline)) void multiply_lines(Product p, int64_t groups, int64_t apart) {
+  vf b[LINE];
+#pragma GCC unroll 16
+  for (int k = 0; k < LINE; k++) b[k] = load(p.b + k * NR);
+  for (; groups > 0; groups--, p.a += apart, p.m += MR * NR) {
+    p.outputs->ask();
+    if (p.inputs) p.inputs->ask();
+    vf sum[ROWS] = {};
+#pragma GCC unroll 16
+    for (int k = 0; k < LINE; k++)
+#pragma GCC unroll 24
+      for (int i = 0; i < ROWS; i++) add_product(sum[i], set1(p.a[i * LINE + k]), b[k]);
+#pragma GCC unroll 24
+    for (int i = 0; i < ROWS; i++) store(p.m + i * NR, sum[i]);
+  }
+}
+
 template <int ROWS, int VECTORS>
 static inline void multiply_some(int64_t rows, const Product& p, int64_t groups, int64_t apart) {
   if constexpr (ROWS > 1)
     if (rows < ROWS) return multiply_some<ROWS - 1, VECTORS>(rows, p, groups, apart);
+  if constexpr (VECTORS == 1 && WIDTH == LINE)  // b and the sums are 28 of AVX-512's 32 registers
+    if (p.depth == LINE && !p.add) return multiply_lines<ROWS>(p, groups, apart);
   if (p.depth % LINE == 0) multiply_groups<ROWS, VECTORS, true>(p, groups, apart);
   else multiply_groups<ROWS, VECTORS, false>(p, groups, apart);
 }
@@ -279,7 +304,7 @@ static void winograd_units(const Winograd& w, const WinogradCut& cut, const Epil
       transform_input<T, M>(w.in, w.tiling, unit.first, unit.count, 0, w.C, unit.v);
       const int64_t next = number + 1 < end ? number + 1 : (chunk + team.stride()) * cut.group;
       Ahead inputs = inputs_ahead(w, cut, next);
-      inputs.spread(products(w, cut, unit) * w.panels(BLOCKING));
+      if (ASKED) inputs.spread(products(w, cut, unit) * w.panels(BLOCKING));
       for (int64_t p = 0; p < w.panels(BLOCKING); p++) winograd_panel<M, T>(w, cut, unit, p, e, taken, &inputs);
     }
   });
